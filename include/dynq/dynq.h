@@ -1,0 +1,24 @@
+/* dynq: neural networks made of linear layers, in INT8, on CPUs. The front door: includes the rest,
+ * except the headers of foreign engines (openblas.h, onednn.h), which have libraries of their own.
+ *
+ * The library never prints, exits, aborts or reads the environment, and keeps no mutable globals.
+ */
+#ifndef DYNQ_DYNQ_H
+#define DYNQ_DYNQ_H
+
+#include <dynq/calibration.h>
+#include <dynq/compare.h>
+#include <dynq/cpu.h>
+#include <dynq/engine.h>
+#include <dynq/graph.h>
+#include <dynq/memory.h>
+#include <dynq/model.h>
+#include <dynq/quantize.h>
+#include <dynq/quantizer.h>
+#include <dynq/session.h>
+#include <dynq/status.h>
+#include <dynq/tensor.h>
+#include <dynq/threads.h>
+#include <dynq/version.h>
+
+#endif

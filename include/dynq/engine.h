@@ -1,0 +1,57 @@
+/* Foreign engines: other libraries doing the matrix products of a session.
+ *
+ * An engine is a table of functions over linear layers. The session keeps everything else: the
+ * graph, ranges, quantization, the epilogue (scale, bias, activation, residual), threads. An engine
+ * computes plain products of one block of rows with one block of columns, single-threaded, on the
+ * thread that calls; the session splits the work. dynq-openblas and dynq-onednn are two; a host can
+ * hand in its own. */
+#ifndef DYNQ_ENGINE_H
+#define DYNQ_ENGINE_H
+
+#include <dynq/model.h>
+#include <dynq/status.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A block of columns of one linear layer, for the life of a session. Weights are borrowed and
+ * outlive the layer. Exactly one of the two weight pointers is set. */
+typedef struct dynq_engine_layer_desc {
+    size_t size;              /* sizeof(dynq_engine_layer_desc) */
+    const char *name;         /* of the node, for messages */
+    dynq_precision precision; /* which of the two products is asked for */
+    size_t k, n;              /* the block's columns */
+    size_t max_rows;          /* M of a call never exceeds it */
+    const float *weights_f32; /* FP32: [n][k] row-major, row stride k */
+    const int8_t *weights_s8; /* INT8: [n][k] row-major, row stride k, in [-127, 127]; borrowed for
+                               * the call of layer_create only */
+} dynq_engine_layer_desc;
+
+typedef struct dynq_engine {
+    size_t size;         /* sizeof(dynq_engine) */
+    const char *name;    /* "openblas" */
+    const char *version; /* of the library behind it */
+    int has_fp32, has_int8;
+
+    /* Prepares a layer (reorders weights, say). `*layer` is then passed to the calls below. Weights
+     * in weights_f32 stay valid until layer_free. */
+    dynq_status (*layer_create)(const dynq_engine_layer_desc *desc, void **layer,
+                                dynq_error *error);
+    void (*layer_free)(void *layer);
+
+    /* y[m][n] = sum_k x[m][k] * w[n][k] for m < rows; strides in elements. Overwrites y. */
+    dynq_status (*product_f32)(void *layer, size_t rows, const float *x, size_t x_stride, float *y,
+                               size_t y_stride);
+    /* acc[m][n] = sum_k q[m][k] * w[n][k] in int32, without any zero point. */
+    dynq_status (*product_s32)(void *layer, size_t rows, const uint8_t *q, size_t q_stride,
+                               int32_t *acc, size_t acc_stride);
+} dynq_engine;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

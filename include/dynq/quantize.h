@@ -1,0 +1,56 @@
+/* Quantizing a model: FP32 in, INT8 out. */
+#ifndef DYNQ_QUANTIZE_H
+#define DYNQ_QUANTIZE_H
+
+#include <dynq/calibration.h>
+#include <dynq/memory.h>
+#include <dynq/model.h>
+#include <dynq/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One rule for the linear layers whose name matches `pattern` (a shell glob: * ? [...]). Fields
+ * that are 0 leave that property as it is. Rules apply in order, so for each property the last
+ * match wins. */
+typedef struct dynq_quantize_rule {
+    const char *pattern;
+    dynq_precision precision;
+    dynq_range_kind range;
+    dynq_scope scope;
+    dynq_scheme scheme;
+} dynq_quantize_rule;
+
+/* Reads "GLOB=VALUE[,VALUE]" into *rule: VALUE is fp32, int8, static, dynamic, segment, tensor,
+ * row, affine or symmetric. `buffer` receives the pattern, which rule->pattern then points to; it
+ * needs strlen(text) + 1 bytes. DYNQ_ERR_ARGUMENT says what is wrong with the text. */
+DYNQ_API dynq_status dynq_quantize_rule_parse(const char *text, char *buffer, size_t buffer_size,
+                                              dynq_quantize_rule *rule, dynq_error *error);
+
+typedef struct dynq_quantize_options {
+    size_t size;                         /* sizeof(dynq_quantize_options) */
+    dynq_range_kind range;               /* 0: dynamic */
+    dynq_scope scope;                    /* of dynamic ranges; 0: segment */
+    dynq_scheme scheme;                  /* 0: affine */
+    const dynq_calibration *calibration; /* needed for static ranges; borrowed for the call */
+    dynq_calibration_method method;      /* 0: max */
+    const dynq_quantize_rule *rules;
+    size_t rule_count;
+    const dynq_allocator *allocator; /* of the new model */
+} dynq_quantize_options;
+
+/* Makes an INT8 model: weights to s8 with one scale per output column (max|w| / 127), packed;
+ * layers that rules leave in FP32 keep their weights. `options` may be NULL. `model` is not changed
+ * and may be freed afterwards. Errors: DYNQ_ERR_ARGUMENT (already quantized; static without
+ * calibration), DYNQ_ERR_NOT_FOUND (a rule that matches no linear layer; a value without
+ * calibration data), DYNQ_ERR_LIMIT (K over DYNQ_MAX_INT8_K), DYNQ_ERR_NOT_FINITE, DYNQ_ERR_MEMORY.
+ */
+DYNQ_API dynq_status dynq_quantize(const dynq_model *model, const dynq_quantize_options *options,
+                                   dynq_model **quantized, dynq_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,139 @@
+/* The contract of a kernel: one table of functions per instruction set. See README.md beside this
+ * file for the formulas and a picture of a panel. */
+#ifndef DYNQ_KERNELS_KERNEL_H
+#define DYNQ_KERNELS_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum dynq_activation {
+    DYNQ_ACTIVATION_NONE = 0,
+    DYNQ_ACTIVATION_RELU,
+    DYNQ_ACTIVATION_GELU,
+    DYNQ_ACTIVATION_TANH,
+    DYNQ_ACTIVATION_SIGMOID
+} dynq_activation;
+
+/* The range of a set of floats, over their bit patterns: `high` is the signed maximum of the bits
+ * and 0 (the largest value, or 0), `low` the unsigned maximum of the bits (the most negative value
+ * if its sign bit is set). The empty set is {0, 0}; the union of two sets is the maximum of each
+ * field. */
+typedef struct dynq_range_bits {
+    int32_t high;
+    uint32_t low;
+} dynq_range_bits;
+
+/* Where results of rows x columns go and what happens to them on the way:
+ * y[m][n] = activation(v[m][n] + bias[n] or the fma below) + residual[m][n]. */
+typedef struct dynq_epilogue {
+    const float *bias; /* [columns]; NULL: zeros */
+    dynq_activation activation;
+    const float *residual; /* [rows][residual_stride]; NULL: none; must not overlap y */
+    size_t residual_stride;
+    float *y; /* [rows][y_stride] */
+    size_t y_stride;
+    dynq_range_bits
+        *range; /* joined with the range of row m at range[m * range_step]; NULL: not wanted */
+    size_t range_step; /* 0: all rows share range[0]; 1: one each */
+} dynq_epilogue;
+
+/* How int32 sums become floats: acc = sum_k q * w;
+ * v = fma((float)(int32)(acc - row_zero * column_sum[n]), row_scale * column_scale[n], bias[n]),
+ * the product with row_zero and the difference modulo 2^32. */
+typedef struct dynq_dequantize {
+    const float *column_scale; /* [columns] */
+    const int32_t *column_sum; /* [columns] */
+    const float *row_scale;    /* row m: row_scale[m * row_step] */
+    const int32_t *row_zero;   /* row m: row_zero[m * row_step], 0 to 255 */
+    size_t row_step;           /* 0 or 1 */
+} dynq_dequantize;
+
+/* A block of an INT8 linear layer: rows x columns, columns starting at a panel border. Kernels read
+ * exactly q[m][0..kpad) and the panels of the columns, and write exactly rows x columns results. */
+typedef struct dynq_gemm_s8 {
+    size_t rows, columns, kpad; /* kpad: a multiple of 64 */
+    const uint8_t *q;           /* [rows][q_stride]; bytes from k to kpad are defined, any value */
+    size_t q_stride;
+    const int8_t *panels; /* p16x4, 64-byte aligned: ceil(columns / 16) panels of kpad * 16 bytes */
+    int32_t *sums; /* not NULL: stop at int32, acc[m][n] to sums[m * sums_stride + n], without */
+    size_t sums_stride; /* zero point; the two fields below are then unused */
+    dynq_dequantize dequantize;
+    dynq_epilogue epilogue;
+} dynq_gemm_s8;
+
+/* A block of an FP32 linear layer: v = bias + (acc, acc = fma(x[m][k], w[n][k], acc) for k = 0, 1,
+ * ... from acc = 0). */
+typedef struct dynq_gemm_f32 {
+    size_t rows, columns, k;
+    const float *x; /* [rows][x_stride] */
+    size_t x_stride;
+    const float *panels; /* p16: ceil(columns / 16) panels of k * 16 floats, 64-byte aligned */
+    float *products;     /* not NULL: stop at acc, to products[m * products_stride + n] */
+    size_t products_stride;
+    dynq_epilogue epilogue;
+} dynq_gemm_f32;
+
+/* A block of floats to codes: q[m][c] = rne(clamp(x * inv, qmin - zero, 255 - zero)) + zero for c <
+ * columns, and zero for columns <= c < padded. A NaN in x gives some code. */
+typedef struct dynq_quantize_block {
+    size_t rows, columns, padded;
+    const float *x;
+    size_t x_stride;
+    const float *row_inverse; /* inv of row m: row_inverse[m * row_step] */
+    const int32_t *row_zero;  /* 0 to 255 */
+    size_t row_step;          /* 0 or 1 */
+    int32_t qmin;             /* 0 affine, 1 symmetric */
+    uint8_t *q;               /* [rows][q_stride] */
+    size_t q_stride;
+    dynq_range_bits
+        *range; /* not NULL: range[0] is joined with the range of x, to find NaN and Inf */
+} dynq_quantize_block;
+
+/* Rows of floats to rows of floats; y may be x itself (same stride), but not overlap it otherwise.
+ */
+typedef struct dynq_float_block {
+    size_t rows, columns;
+    const float *x;
+    size_t x_stride;
+    const float *other; /* second operand of add and mul, [rows][other_stride] */
+    size_t other_stride;
+    const float *weight, *bias; /* layer norm: [columns] */
+    float epsilon;
+    dynq_activation activation; /* `activate` only; NONE copies */
+    float *y;
+    size_t y_stride;
+    dynq_range_bits *range; /* as in dynq_epilogue */
+    size_t range_step;
+} dynq_float_block;
+
+typedef struct dynq_kernel {
+    const char *name;
+    uint32_t features; /* DYNQ_CPU_... bits it needs */
+    void (*gemm_s8)(const dynq_gemm_s8 *gemm);
+    void (*gemm_f32)(const dynq_gemm_f32 *gemm);
+    /* The epilogues alone, on products that a foreign engine (or a kernel told to stop) has made.
+     */
+    void (*epilogue_s32)(size_t rows, size_t columns, const int32_t *sums, size_t sums_stride,
+                         const dynq_dequantize *dequantize, const dynq_epilogue *epilogue);
+    /* `products` may be epilogue->y itself (with the same stride). */
+    void (*epilogue_f32)(size_t rows, size_t columns, const float *products, size_t products_stride,
+                         const dynq_epilogue *epilogue);
+    /* Joins range[m * range_step] with the range of row m; only x, its shape and `range` are used.
+     */
+    void (*range)(const dynq_float_block *block);
+    void (*quantize)(const dynq_quantize_block *block);
+    void (*activate)(const dynq_float_block *block);
+    void (*add)(const dynq_float_block *block);
+    void (*multiply)(const dynq_float_block *block);
+    void (*softmax)(const dynq_float_block *block);
+    void (*layer_norm)(const dynq_float_block *block);
+} dynq_kernel;
+
+/* Entry `index` of the table, best first, NULL past the last ("ref"). */
+const dynq_kernel *dynq_kernel_at(size_t index);
+/* The entry of that name whether this CPU can run it or not; NULL if there is none. */
+const dynq_kernel *dynq_kernel_find(const char *name);
+/* The first entry that runs with these DYNQ_CPU_... features. */
+const dynq_kernel *dynq_kernel_best(uint32_t features);
+
+#endif

@@ -1,0 +1,69 @@
+/* The inside of a model: nodes, parameters and where their memory comes from. */
+#ifndef DYNQ_SRC_MODEL_H
+#define DYNQ_SRC_MODEL_H
+
+#include "src/file.h"
+#include "src/memory.h"
+
+#include <dynq/model.h>
+#include <stdatomic.h>
+
+#define DYNQ_FORMAT_MAJOR 1 /* a file with another major version is refused */
+#define DYNQ_FORMAT_MINOR 0
+
+/* A node and its parameters. Pointers lead into the file or into memory of the model (see `owned`).
+ */
+typedef struct dynq_node {
+    char *name;
+    dynq_op op;
+    uint32_t input_count;
+    uint32_t inputs[2];
+    size_t k, n; /* columns of the first input (of an input node: n), columns of the result */
+
+    /* linear */
+    dynq_precision precision;
+    dynq_range_rule range;
+    const float *weight;       /* FP32: [n][k] */
+    const int8_t *packed;      /* INT8: layout p16x4, 64-byte aligned */
+    const float *weight_scale; /* INT8: [n] */
+    const int32_t *weight_sum; /* INT8: [n], sums of codes */
+    const float *bias;         /* [n]; linear: may be NULL; layer norm: never */
+
+    /* layer norm */
+    const float *gain; /* [n] */
+    float epsilon;
+} dynq_node;
+
+typedef struct dynq_model_output_entry {
+    char *name;
+    uint32_t node;
+} dynq_model_output_entry;
+
+struct dynq_model {
+    dynq_allocator allocator;
+    atomic_uint references;
+    dynq_node *nodes;
+    size_t node_count, node_capacity;
+    dynq_model_output_entry *outputs;
+    size_t output_count, output_capacity;
+    void **owned; /* blocks of parameters that the model frees */
+    size_t owned_count, owned_capacity;
+    dynq_file file; /* bytes == NULL: none, or borrowed from the caller */
+};
+
+/* An empty model with one reference; NULL when memory is out. */
+dynq_model *dynq_model_new(const dynq_allocator *allocator);
+
+/* Adds a zeroed node with a copy of the name and returns it (valid until the next one is added), or
+ * NULL when memory is out. */
+dynq_node *dynq_model_add_node(dynq_model *model, const char *name, dynq_op op);
+dynq_status dynq_model_add_output(dynq_model *model, const char *name, uint32_t node);
+/* Zeroed memory for parameters that the model will free; NULL when memory is out. */
+void *dynq_model_own(dynq_model *model, size_t count, size_t size);
+
+/* The rules that every model obeys however it was made: names, operand counts and shapes, columns,
+ * limits, all nodes used, at least one input and output. Fills k and n of nodes from their inputs
+ * (linear and input nodes bring their own). Reads no parameters. */
+dynq_status dynq_model_check(dynq_model *model, dynq_error *error);
+
+#endif

@@ -1,0 +1,42 @@
+/* Packed weights: the layouts that kernels read. */
+#ifndef DYNQ_SRC_PACK_H
+#define DYNQ_SRC_PACK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define DYNQ_PANEL  16 /* columns of a panel */
+#define DYNQ_K_STEP 64 /* K is padded to a multiple of it in packed s8 weights */
+
+/* Layout p16x4: [ceil(n/16)][kpad/4][16][4] s8, kpad = k rounded up to 64, zeros as padding.
+ * Entry [p][j][c][i] is the weight of column 16 p + c and input 4 j + i. */
+size_t dynq_packed_k(size_t k);
+size_t dynq_packed_panels(size_t n);
+size_t dynq_packed_s8_bytes(size_t k, size_t n);
+
+/* FP32 layout p16: [ceil(n/16)][k][16] f32, zeros as padding columns. */
+size_t dynq_packed_f32_count(size_t k, size_t n);
+
+/* Quantizes w [n][k] (finite) by column: scale[c] = max|w[c][:]| / 127, code = rne(w * (127 /
+ * max)); a column whose max is below 2^-100 gets codes 0 and scale 1. Writes packed codes, scale[n]
+ * and colsum[n] = the sum of the column's codes. */
+void dynq_pack_s8(const float *w, size_t k, size_t n, int8_t *packed, float *scale,
+                  int32_t *colsum);
+
+/* One code of a packed matrix. */
+static inline int8_t dynq_packed_code(const int8_t *packed, size_t kpad, size_t column,
+                                      size_t input)
+{
+    const size_t panel = column / DYNQ_PANEL, lane = column % DYNQ_PANEL;
+    return packed[panel * kpad * DYNQ_PANEL + (input / 4) * 64 + lane * 4 + input % 4];
+}
+
+/* Columns [first, first + count) as codes [count][k], and as floats code * scale [count][k]. */
+void dynq_unpack_s8(const int8_t *packed, size_t k, size_t first, size_t count, int8_t *codes);
+void dynq_dequantize_s8(const int8_t *packed, const float *scale, size_t k, size_t first,
+                        size_t count, float *w);
+
+/* w [n][k] into layout p16. */
+void dynq_pack_f32(const float *w, size_t k, size_t n, float *packed);
+
+#endif
