@@ -21,9 +21,10 @@ void dynq_file_close(dynq_file *file, const dynq_allocator *allocator);
 
 /* A file being written beside its final place. */
 typedef struct dynq_replacement {
-    FILE *stream;    /* write here; errors are noticed by the commit */
-    char *temporary; /* its name */
-    const char *path;
+    FILE *stream;     /* write here; errors are noticed by the commit */
+    char *temporary;  /* its name; NULL: `path` is a device or a pipe and is written directly */
+    char *target;     /* the file to replace: `path` with symbolic links followed */
+    const char *path; /* for messages */
 } dynq_replacement;
 
 /* `path` is borrowed until commit or abandon. DYNQ_ERR_IO, DYNQ_ERR_MEMORY. */

@@ -48,7 +48,7 @@ struct dynq_model {
     size_t output_count, output_capacity;
     void **owned; /* blocks of parameters that the model frees */
     size_t owned_count, owned_capacity;
-    dynq_file file; /* bytes == NULL: none, or borrowed from the caller */
+    dynq_file file; /* bytes == NULL: none, or borrowed from the caller; size 0: not from a file */
 };
 
 /* An empty model with one reference; NULL when memory is out. */
@@ -60,6 +60,14 @@ dynq_node *dynq_model_add_node(dynq_model *model, const char *name, dynq_op op);
 dynq_status dynq_model_add_output(dynq_model *model, const char *name, uint32_t node);
 /* Zeroed memory for parameters that the model will free; NULL when memory is out. */
 void *dynq_model_own(dynq_model *model, size_t count, size_t size);
+
+/* A name of a node or output: 1 to DYNQ_MAX_NAME bytes of printable UTF-8. `what` ("node",
+ * "output") and `index` are for the message. DYNQ_ERR_ARGUMENT or DYNQ_ERR_LIMIT. */
+dynq_status dynq_model_check_name(const char *what, size_t index, const char *name,
+                                  dynq_error *error);
+/* The rules for one node, after those it reads: operand count, shapes, columns, limits. Fills its k
+ * and n (linear and input nodes bring their own). */
+dynq_status dynq_model_check_node(dynq_model *model, size_t index, dynq_error *error);
 
 /* The rules that every model obeys however it was made: names, operand counts and shapes, columns,
  * limits, all nodes used, at least one input and output. Fills k and n of nodes from their inputs

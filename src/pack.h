@@ -9,7 +9,8 @@
 #define DYNQ_K_STEP 64 /* K is padded to a multiple of it in packed s8 weights */
 
 /* Layout p16x4: [ceil(n/16)][kpad/4][16][4] s8, kpad = k rounded up to 64, zeros as padding.
- * Entry [p][j][c][i] is the weight of column 16 p + c and input 4 j + i. */
+ * Entry [p][j][c][i] is the weight of column 16 p + c and input 4 j + i. A size that does not fit
+ * is SIZE_MAX, here and in the FP32 layout. */
 size_t dynq_packed_k(size_t k);
 size_t dynq_packed_panels(size_t n);
 size_t dynq_packed_s8_bytes(size_t k, size_t n);
@@ -17,7 +18,7 @@ size_t dynq_packed_s8_bytes(size_t k, size_t n);
 /* FP32 layout p16: [ceil(n/16)][k][16] f32, zeros as padding columns. */
 size_t dynq_packed_f32_count(size_t k, size_t n);
 
-/* Quantizes w [n][k] (finite) by column: scale[c] = max|w[c][:]| / 127, code = rne(w * (127 /
+/* Quantizes w [n][k] (finite) by column, under the default floating-point state: scale[c] = max|w[c][:]| / 127, code = rne(w * (127 /
  * max)); a column whose max is below 2^-100 gets codes 0 and scale 1. Writes packed codes, scale[n]
  * and colsum[n] = the sum of the column's codes. */
 void dynq_pack_s8(const float *w, size_t k, size_t n, int8_t *packed, float *scale,

@@ -16,7 +16,7 @@ typedef struct dynq_st_tensor {
 } dynq_st_tensor;
 
 typedef struct dynq_st_metadata {
-    char *key, *value;
+    const char *key, *value;
 } dynq_st_metadata;
 
 /* The parsed header: which tensors the file holds, in the order of their offsets. */
@@ -24,6 +24,7 @@ typedef struct dynq_st_header {
     dynq_allocator allocator;
     dynq_st_tensor *tensors;
     size_t tensor_count;
+    const dynq_st_tensor **by_name; /* the same tensors, sorted */
     dynq_st_metadata *metadata;
     size_t metadata_count;
     size_t data_offset; /* where the first tensor may start */
@@ -49,12 +50,13 @@ typedef struct dynq_st_source {
     dynq_tensor tensor;
 } dynq_st_source;
 
-/* The size of the file that dynq_st_write would write, 0 when memory is out. */
+/* The size of the file that dynq_st_write would write, 0 when it could not (memory is out). */
 uint64_t dynq_st_file_bytes(const dynq_st_source *sources, size_t source_count,
                             const dynq_st_metadata *metadata, size_t metadata_count);
 
 /* Writes tensors in the given order without gaps, header padded with spaces so that data starts at
- * a multiple of 64; the same input gives the same bytes. Temporary file, synced, renamed. */
+ * a multiple of 64; the same input gives the same bytes. Temporary file, synced, renamed.
+ * DYNQ_ERR_IO, DYNQ_ERR_MEMORY, DYNQ_ERR_LIMIT (a header over 100 MB). */
 dynq_status dynq_st_write(const char *path, const dynq_st_source *sources, size_t source_count,
                           const dynq_st_metadata *metadata, size_t metadata_count,
                           dynq_error *error);

@@ -19,6 +19,8 @@ typedef struct dynq_model dynq_model;
 #define DYNQ_MAX_INT8_K 66311
 /* The longest name of a node or output, in bytes without the terminator. */
 #define DYNQ_MAX_NAME 255
+/* The most columns of a value, so that the sizes of a row never overflow. */
+#define DYNQ_MAX_COLUMNS 0x1000000
 
 typedef enum dynq_op {
     DYNQ_OP_INPUT = 1,

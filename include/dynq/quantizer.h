@@ -14,16 +14,20 @@
 extern "C" {
 #endif
 
-/* How a real number t becomes a code q of b bits (2 to 8, or 16). */
+/* How a real number t becomes a code q of b bits (2 to 8, or 16). Ranges are formed in double and
+ * parameters rounded to FP32 once; codes are computed in FP32. The restored t' is the exact product
+ * or quotient rounded to FP32; beyond FLT_MAX, where the outermost code of a huge range can lie, it
+ * is FLT_MAX with its sign. rne rounds to nearest, ties to even. */
 typedef enum dynq_mapping {
     /* scale = (max - min) / (2^b - 1), no zero point;
-     * q = clamp(rne(t / scale), -2^(b-1), 2^(b-1) - 1), the division in FP32; t' = q * scale. */
+     * q = clamp(rne(t / scale), -2^(b-1), 2^(b-1) - 1); t' = q * scale. */
     DYNQ_MAPPING_MINMAX = 1,
     /* factor = (2^(b-1) - 1) / max|t|; q = clamp(rne(t * factor), -(2^(b-1) - 1), 2^(b-1) - 1);
-     * t' = q / factor. The scale is 1 / factor. */
+     * t' = q / factor. The scale is 1 / factor, at most FLT_MAX. */
     DYNQ_MAPPING_SYMMETRIC,
     /* qmin = -2^(b-1), qmax = 2^(b-1) - 1, over [rmin, rmax] = [min(0, min t), max(0, max t)]:
-     * scale = (rmax - rmin) / (qmax - qmin), zero = clamp(rne(qmin - rmin / scale), qmin, qmax);
+     * scale = (rmax - rmin) / (qmax - qmin), zero = clamp(rne(qmin - rmin / scale), qmin, qmax)
+     * with the scale before its rounding to FP32;
      * q = clamp(rne(t / scale) + zero, qmin, qmax); t' = (q - zero) * scale. 0 is represented
      * exactly. */
     DYNQ_MAPPING_AFFINE
@@ -54,19 +58,25 @@ typedef struct dynq_quant_params {
     int32_t zero; /* zero point; 0 for the mappings without one */
 } dynq_quant_params;
 
-/* The number of parameter sets for a matrix of this shape; 0 for a quantizer that is not valid or
- * an empty matrix. */
+/* The number of parameter sets for a matrix of this shape; 0 for a quantizer that is not valid, an
+ * empty matrix or one with more than SIZE_MAX elements. */
 DYNQ_API size_t dynq_quantizer_sets(const dynq_quantizer *quantizer, size_t rows, size_t columns);
 
 /* Finds the parameters of every set of x [rows][columns], contiguous. `params` has room for
- * `capacity` sets. Degenerate input has a stated result: an empty matrix has no sets and succeeds;
- * a set whose range (max - min for min-max, max|t| for symmetric, rmax - rmin for affine) is 0, or
- * so small that the scale would be below FLT_MIN or the factor infinite, gets scale 1, factor 1,
- * zero 0, so that its subnormal elements become code 0. A constant set c != 0 has no range under
- * min-max (scale 1, q = clamp(rne(c))); symmetric and affine represent it. A range above FLT_MAX is
- * formed in double and its scale is still finite. NaN or Inf: DYNQ_ERR_NOT_FINITE with row and
- * column. Other errors: DYNQ_ERR_ARGUMENT (bits, mapping, granularity, group size), DYNQ_ERR_LIMIT
- * (capacity too small). */
+ * `capacity` sets. What happens to input without a usable range:
+ * - an empty matrix has no sets, x may be NULL, and the call succeeds;
+ * - a set whose range (max - min for min-max, max|t| for symmetric, rmax - rmin for affine) is 0,
+ *   or so small that its scale would be below FLT_MIN, gets scale 1, factor 1, zero 0. All zero and
+ *   subnormal sets thus become codes 0;
+ * - a constant set c != 0, and so every set of one element, has no range under min-max: scale 1,
+ *   q = clamp(rne(c)). Symmetric gives it the outermost code of its sign, affine the code whose
+ *   distance to zero is the most, 2^b - 1; both restore it up to rounding;
+ * - a range above FLT_MAX is as good as any: its scale is finite;
+ * - NaN or Inf: DYNQ_ERR_NOT_FINITE with row and column.
+ * Other errors: DYNQ_ERR_ARGUMENT (bits, mapping, granularity, group size, a NULL that is needed,
+ * more than SIZE_MAX elements), DYNQ_ERR_LIMIT (capacity too small). Nothing is written on an
+ * error. These functions work in the default floating-point state, whatever the caller's, on any
+ * thread. */
 DYNQ_API dynq_status dynq_quantizer_fit(const dynq_quantizer *quantizer, const float *x,
                                         size_t rows, size_t columns, dynq_quant_params *params,
                                         size_t capacity, dynq_error *error);
@@ -84,11 +94,12 @@ DYNQ_API dynq_status dynq_quantizer_dequantize(const dynq_quantizer *quantizer,
                                                size_t rows, size_t columns, float *x,
                                                dynq_error *error);
 
-/* |x' - x| for `count` elements. */
+/* |x' - x| for `count` elements; Inf where it exceeds FLT_MAX. */
 DYNQ_API void dynq_absolute_error(const float *x, const float *restored, size_t count,
                                   float *errors);
 
-/* 100 * |x' - x| / |x| in percent; NaN where x is 0 and x' is not, 0 where both are 0. */
+/* 100 * |x' - x| / |x| in percent; NaN where x is 0 and x' is not, 0 where both are 0, Inf where it
+ * exceeds FLT_MAX. */
 DYNQ_API void dynq_percentage_error(const float *x, const float *restored, size_t count,
                                     float *errors);
 

@@ -1,0 +1,430 @@
+#include "src/model_json.h"
+
+#include "src/error.h"
+
+#include <float.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Nine significant digits bring every float back exactly. */
+#define JSON_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION(9))
+
+#define LAYOUT_P16X4 "p16x4"
+
+/* Where the JSON header begins: the position that an error about the graph is given. */
+#define HEADER_OFFSET 8
+
+/* ---- writing ---- */
+
+static bool set(json_t *object, const char *key, json_t *value)
+{
+    return json_object_set_new(object, key, value) == 0;
+}
+
+static json_t *write_range(const dynq_range_rule *range)
+{
+    json_t *json = json_object();
+    bool good = set(json, "kind", json_string(dynq_range_kind_name(range->kind))) &&
+                set(json, "granularity", json_string(dynq_scope_name(range->scope))) &&
+                set(json, "scheme", json_string(dynq_scheme_name(range->scheme)));
+    if (good && range->kind == DYNQ_RANGE_STATIC) {
+        good = set(json, "lo", json_real((double)range->lo)) &&
+               set(json, "hi", json_real((double)range->hi));
+    }
+    if (!good) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
+}
+
+static bool write_linear(const dynq_node *node, json_t *json)
+{
+    const bool good = set(json, "k", json_integer((json_int_t)node->k)) &&
+                      set(json, "n", json_integer((json_int_t)node->n)) &&
+                      set(json, "bias", json_boolean(node->bias != NULL)) &&
+                      set(json, "precision", json_string(dynq_precision_name(node->precision)));
+    if (!good || node->precision == DYNQ_PRECISION_FP32) {
+        return good;
+    }
+    return set(json, "layout", json_string(LAYOUT_P16X4)) &&
+           set(json, "range", write_range(&node->range));
+}
+
+static json_t *write_node(const dynq_model *model, const dynq_node *node)
+{
+    json_t *json = json_object();
+    bool good = set(json, "name", json_string(node->name)) &&
+                set(json, "op", json_string(dynq_op_name(node->op)));
+    if (good && node->input_count > 0) {
+        json_t *inputs = json_array();
+        for (uint32_t i = 0; i < node->input_count; i++) {
+            const char *name = model->nodes[node->inputs[i]].name;
+            good = json_array_append_new(inputs, json_string(name)) == 0 && good;
+        }
+        good = set(json, "inputs", inputs) && good;
+    }
+    if (good && node->op == DYNQ_OP_INPUT) {
+        good = set(json, "columns", json_integer((json_int_t)node->n));
+    } else if (good && node->op == DYNQ_OP_LINEAR) {
+        good = write_linear(node, json);
+    } else if (good && node->op == DYNQ_OP_LAYER_NORM) {
+        good = set(json, "epsilon", json_real((double)node->epsilon));
+    }
+    if (!good) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
+}
+
+static json_t *write_graph(const dynq_model *model)
+{
+    json_t *root = json_object(), *nodes = json_array(), *outputs = json_array();
+    bool good = root != NULL && nodes != NULL && outputs != NULL;
+    for (size_t i = 0; good && i < model->node_count; i++) {
+        good = json_array_append_new(nodes, write_node(model, &model->nodes[i])) == 0;
+    }
+    for (size_t i = 0; good && i < model->output_count; i++) {
+        const dynq_model_output_entry *output = &model->outputs[i];
+        json_t *json =
+            json_pack("{s:s,s:s}", "name", output->name, "node", model->nodes[output->node].name);
+        good = json_array_append_new(outputs, json) == 0;
+    }
+    good = set(root, "nodes", nodes) && good; /* takes `nodes` over, even when it fails */
+    good = set(root, "outputs", outputs) && good;
+    if (!good) {
+        json_decref(root);
+        return NULL;
+    }
+    return root;
+}
+
+char *dynq_model_json_write(const dynq_model *model)
+{
+    json_t *root = write_graph(model);
+    const size_t length = root == NULL ? 0 : json_dumpb(root, NULL, 0, JSON_FLAGS);
+    char *text = length == 0 ? NULL : dynq_alloc(&model->allocator, length + 1, 1);
+    if (text != NULL) {
+        json_dumpb(root, text, length, JSON_FLAGS);
+    }
+    json_decref(root);
+    return text;
+}
+
+/* ---- reading ---- */
+
+/* A name and where it stands. */
+typedef struct name_entry {
+    const char *name;
+    uint32_t node;
+} name_entry;
+
+typedef struct graph_reader {
+    const char *file;
+    dynq_model *model;
+    unsigned char *has_bias;
+    name_entry *names; /* of the nodes, sorted */
+    dynq_error *error;
+} graph_reader;
+
+/* `where` is the name of a node or output, or a part of the graph. */
+static dynq_status bad(const graph_reader *r, const char *where, const char *what)
+{
+    return dynq_fail_at(r->error, DYNQ_ERR_FORMAT, HEADER_OFFSET, "%s: graph: '%s': %s", r->file,
+                        where, what);
+}
+
+static dynq_status bad_field(const graph_reader *r, const char *where, const char *key,
+                             const char *what)
+{
+    return dynq_fail_at(r->error, DYNQ_ERR_FORMAT, HEADER_OFFSET, "%s: graph: '%s': \"%s\" %s",
+                        r->file, where, key, what);
+}
+
+static dynq_status out_of_memory(const graph_reader *r)
+{
+    return dynq_fail(r->error, DYNQ_ERR_MEMORY, "%s: out of memory for its graph", r->file);
+}
+
+static dynq_status get_columns(const graph_reader *r, const char *where, const json_t *json,
+                               const char *key, size_t *value)
+{
+    const json_t *field = json_object_get(json, key);
+    const json_int_t number = json_integer_value(field);
+    if (!json_is_integer(field) || number < 1) {
+        return bad_field(r, where, key, "is not a number of columns");
+    }
+    if (number > DYNQ_MAX_COLUMNS) {
+        return dynq_fail_at(r->error, DYNQ_ERR_LIMIT, HEADER_OFFSET,
+                            "%s: graph: '%s': \"%s\" is over the limit of %d", r->file, where, key,
+                            DYNQ_MAX_COLUMNS);
+    }
+    *value = (size_t)number;
+    return DYNQ_OK;
+}
+
+static dynq_status get_float(const graph_reader *r, const char *where, const json_t *json,
+                             const char *key, float *value)
+{
+    const json_t *field = json_object_get(json, key);
+    if (!json_is_number(field)) {
+        return bad_field(r, where, key, "is not a number");
+    }
+    const double number = json_number_value(field);
+    if (fabs(number) > (double)FLT_MAX) {
+        return dynq_fail_at(r->error, DYNQ_ERR_NOT_FINITE, HEADER_OFFSET,
+                            "%s: graph: '%s': \"%s\" is not a finite FP32 number", r->file, where,
+                            key);
+    }
+    *value = (float)number;
+    return DYNQ_OK;
+}
+
+/* Any of the enumerations of model.h: its value by its name, 0 if there is none. */
+static int by_name(const char *name, const char *(*name_of)(int value))
+{
+    int value = 1;
+    for (const char *known; name != NULL && (known = name_of(value)) != NULL; value++) {
+        if (strcmp(known, name) == 0) {
+            return value;
+        }
+    }
+    return 0;
+}
+
+static const char *op_name(int value)
+{
+    return dynq_op_name((dynq_op)value);
+}
+
+static const char *precision_name(int value)
+{
+    return dynq_precision_name((dynq_precision)value);
+}
+
+static const char *kind_name(int value)
+{
+    return dynq_range_kind_name((dynq_range_kind)value);
+}
+
+static const char *scope_name(int value)
+{
+    return dynq_scope_name((dynq_scope)value);
+}
+
+static const char *scheme_name(int value)
+{
+    return dynq_scheme_name((dynq_scheme)value);
+}
+
+static dynq_status get_choice(const graph_reader *r, const char *where, const json_t *json,
+                              const char *key, const char *(*name_of)(int value), int *value)
+{
+    *value = by_name(json_string_value(json_object_get(json, key)), name_of);
+    if (*value == 0) {
+        return bad_field(r, where, key, "is missing or has a value that this version cannot read");
+    }
+    return DYNQ_OK;
+}
+
+static dynq_status read_range(const graph_reader *r, dynq_node *node, const json_t *json)
+{
+    int kind = 0, scope = 0, scheme = 0;
+    dynq_status status = get_choice(r, node->name, json, "kind", kind_name, &kind);
+    if (status == DYNQ_OK) {
+        status = get_choice(r, node->name, json, "granularity", scope_name, &scope);
+    }
+    if (status == DYNQ_OK) {
+        status = get_choice(r, node->name, json, "scheme", scheme_name, &scheme);
+    }
+    if (status != DYNQ_OK) {
+        return status;
+    }
+    dynq_range_rule *range = &node->range;
+    *range = (dynq_range_rule){
+        .kind = (dynq_range_kind)kind, .scope = (dynq_scope)scope, .scheme = (dynq_scheme)scheme};
+    if (range->kind == DYNQ_RANGE_STATIC) {
+        status = get_float(r, node->name, json, "lo", &range->lo);
+        if (status == DYNQ_OK) {
+            status = get_float(r, node->name, json, "hi", &range->hi);
+        }
+    }
+    return status;
+}
+
+static dynq_status read_linear(const graph_reader *r, size_t index, const json_t *json)
+{
+    dynq_node *node = &r->model->nodes[index];
+    int precision = 0;
+    dynq_status status = get_columns(r, node->name, json, "k", &node->k);
+    if (status == DYNQ_OK) {
+        status = get_columns(r, node->name, json, "n", &node->n);
+    }
+    if (status == DYNQ_OK) {
+        status = get_choice(r, node->name, json, "precision", precision_name, &precision);
+    }
+    if (status != DYNQ_OK) {
+        return status;
+    }
+    node->precision = (dynq_precision)precision;
+    const json_t *bias = json_object_get(json, "bias");
+    if (!json_is_boolean(bias)) {
+        return bad_field(r, node->name, "bias", "is not true or false");
+    }
+    r->has_bias[index] = json_is_true(bias);
+    if (node->precision == DYNQ_PRECISION_FP32) {
+        return DYNQ_OK;
+    }
+    const char *layout = json_string_value(json_object_get(json, "layout"));
+    if (layout == NULL || strcmp(layout, LAYOUT_P16X4) != 0) {
+        return bad_field(r, node->name, "layout", "is not \"" LAYOUT_P16X4 "\"");
+    }
+    return read_range(r, node, json_object_get(json, "range"));
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    const name_entry *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+/* The node of that name, or NULL. */
+static const name_entry *find(const graph_reader *r, const char *name)
+{
+    const name_entry key = {.name = name};
+    return name == NULL || r->model->node_count == 0
+               ? NULL
+               : bsearch(&key, r->names, r->model->node_count, sizeof key, compare_entries);
+}
+
+static dynq_status read_inputs(const graph_reader *r, size_t index, const json_t *json)
+{
+    dynq_node *node = &r->model->nodes[index];
+    const json_t *inputs = json_object_get(json, "inputs");
+    const size_t count = json_array_size(inputs);
+    if (inputs != NULL && !json_is_array(inputs)) {
+        return bad_field(r, node->name, "inputs", "is not a list");
+    }
+    if (count > sizeof node->inputs / sizeof node->inputs[0]) {
+        return bad_field(r, node->name, "inputs", "has too many entries");
+    }
+    for (size_t i = 0; i < count; i++) {
+        const name_entry *input = find(r, json_string_value(json_array_get(inputs, i)));
+        if (input == NULL || input->node >= index) {
+            return bad_field(r, node->name, "inputs", "names no node that stands before it");
+        }
+        node->inputs[i] = input->node;
+    }
+    node->input_count = (uint32_t)count;
+    return DYNQ_OK;
+}
+
+static dynq_status read_node(const graph_reader *r, size_t index, const json_t *json)
+{
+    dynq_status status = read_inputs(r, index, json);
+    if (status != DYNQ_OK) {
+        return status;
+    }
+    dynq_node *node = &r->model->nodes[index];
+    switch (node->op) {
+    case DYNQ_OP_INPUT: return get_columns(r, node->name, json, "columns", &node->n);
+    case DYNQ_OP_LINEAR: return read_linear(r, index, json);
+    case DYNQ_OP_LAYER_NORM: return get_float(r, node->name, json, "epsilon", &node->epsilon);
+    default: return DYNQ_OK;
+    }
+}
+
+/* Names and operations first, so that inputs can be looked up. */
+static dynq_status read_names(graph_reader *r, const json_t *nodes)
+{
+    const size_t count = json_array_size(nodes);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *json = json_array_get(nodes, i);
+        const char *name = json_string_value(json_object_get(json, "name"));
+        if (name == NULL) {
+            return bad(r, "nodes", "an entry has no name");
+        }
+        int op = 0;
+        const dynq_status status = get_choice(r, name, json, "op", op_name, &op);
+        if (status != DYNQ_OK) {
+            return status;
+        }
+        if (dynq_model_add_node(r->model, name, (dynq_op)op) == NULL) {
+            return out_of_memory(r);
+        }
+    }
+    r->names = dynq_alloc(&r->model->allocator, count, sizeof *r->names);
+    r->has_bias = dynq_alloc(&r->model->allocator, count, 1);
+    if (r->names == NULL || r->has_bias == NULL) {
+        return out_of_memory(r);
+    }
+    for (size_t i = 0; i < count; i++) {
+        r->names[i] = (name_entry){r->model->nodes[i].name, (uint32_t)i};
+    }
+    qsort(r->names, count, sizeof *r->names, compare_entries);
+    for (size_t i = 1; i < count; i++) {
+        if (strcmp(r->names[i - 1].name, r->names[i].name) == 0) {
+            return bad(r, r->names[i].name, "two nodes have this name");
+        }
+    }
+    return DYNQ_OK;
+}
+
+static dynq_status read_outputs(const graph_reader *r, const json_t *outputs)
+{
+    for (size_t i = 0; i < json_array_size(outputs); i++) {
+        const json_t *json = json_array_get(outputs, i);
+        const char *name = json_string_value(json_object_get(json, "name"));
+        if (name == NULL) {
+            return bad(r, "outputs", "an entry has no name");
+        }
+        const name_entry *node = find(r, json_string_value(json_object_get(json, "node")));
+        if (node == NULL) {
+            return bad_field(r, name, "node", "names no node");
+        }
+        if (dynq_model_add_output(r->model, name, node->node) != DYNQ_OK) {
+            return out_of_memory(r);
+        }
+    }
+    return DYNQ_OK;
+}
+
+static dynq_status read_graph(graph_reader *r, const json_t *root)
+{
+    const json_t *nodes = json_object_get(root, "nodes");
+    const json_t *outputs = json_object_get(root, "outputs");
+    if (!json_is_array(nodes) || !json_is_array(outputs)) {
+        return bad(r, "graph", "it has no lists of nodes and outputs");
+    }
+    dynq_status status = read_names(r, nodes);
+    for (size_t i = 0; status == DYNQ_OK && i < r->model->node_count; i++) {
+        status = read_node(r, i, json_array_get(nodes, i));
+    }
+    return status == DYNQ_OK ? read_outputs(r, outputs) : status;
+}
+
+dynq_status dynq_model_json_read(const char *file, const char *text, dynq_model *model,
+                                 unsigned char **has_bias, dynq_error *error)
+{
+    graph_reader r = {.file = file, .model = model, .error = error};
+    *has_bias = NULL;
+    json_error_t reason;
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &reason);
+    if (root == NULL) {
+        return dynq_fail_at(error, DYNQ_ERR_FORMAT, HEADER_OFFSET,
+                            "%s: graph: not JSON at character %d: %s", file, reason.position,
+                            reason.text);
+    }
+    const dynq_status status = read_graph(&r, root);
+    json_decref(root);
+    dynq_release(&model->allocator, r.names);
+    if (status == DYNQ_OK) {
+        *has_bias = r.has_bias;
+    } else {
+        dynq_release(&model->allocator, r.has_bias);
+    }
+    return status;
+}

@@ -1,0 +1,139 @@
+/* Saving models. */
+#include "src/error.h"
+#include "src/model.h"
+#include "src/model_json.h"
+#include "src/pack.h"
+#include "src/safetensors.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TENSORS_PER_NODE 4
+
+#define TEXT_OF(number) #number
+#define TEXT(number)    TEXT_OF(number)
+#define FORMAT_VERSION  TEXT(DYNQ_FORMAT_MAJOR) "." TEXT(DYNQ_FORMAT_MINOR)
+
+typedef char tensor_name[DYNQ_MAX_NAME + 16];
+
+/* Everything that goes into a file; its memory comes from the model's allocator. */
+typedef struct contents {
+    dynq_st_source *sources;
+    tensor_name *names;
+    size_t count;
+    char *graph;
+} contents;
+
+#define METADATA_COUNT 3
+
+static void add(contents *c, const dynq_node *node, const char *suffix, dynq_tensor tensor)
+{
+    snprintf(c->names[c->count], sizeof *c->names, "%s.%s", node->name, suffix);
+    c->sources[c->count] = (dynq_st_source){.name = c->names[c->count], .tensor = tensor};
+    c->count++;
+}
+
+static void add_vector(contents *c, const dynq_node *node, const char *suffix, dynq_dtype dtype,
+                       const void *data)
+{
+    add(c, node, suffix,
+        (dynq_tensor){.dtype = dtype, .rank = 1, .shape = {node->n}, .data = data});
+}
+
+static void add_packed(contents *c, const dynq_node *node)
+{
+    const dynq_tensor tensor = {
+        .dtype = DYNQ_I8,
+        .rank = 4,
+        .shape = {dynq_packed_panels(node->n), dynq_packed_k(node->k) / 4, DYNQ_PANEL, 4},
+        .data = node->packed};
+    add(c, node, "weight", tensor);
+}
+
+static void add_others(contents *c, const dynq_node *node)
+{
+    if (node->op == DYNQ_OP_LAYER_NORM) {
+        add_vector(c, node, "weight", DYNQ_F32, node->gain);
+    } else if (node->weight != NULL) {
+        const dynq_tensor tensor = {
+            .dtype = DYNQ_F32, .rank = 2, .shape = {node->n, node->k}, .data = node->weight};
+        add(c, node, "weight", tensor);
+    } else if (node->packed != NULL) {
+        add_vector(c, node, "weight_scale", DYNQ_F32, node->weight_scale);
+        add_vector(c, node, "weight_sum", DYNQ_I32, node->weight_sum);
+    }
+    if (node->bias != NULL) {
+        add_vector(c, node, "bias", DYNQ_F32, node->bias);
+    }
+}
+
+static void release(contents *c, const dynq_allocator *allocator)
+{
+    dynq_release(allocator, c->sources);
+    dynq_release(allocator, c->names);
+    dynq_release(allocator, c->graph);
+}
+
+/* DYNQ_ERR_MEMORY, and then nothing is held. */
+static dynq_status collect(const dynq_model *model, contents *c)
+{
+    const size_t room = model->node_count * TENSORS_PER_NODE;
+    *c = (contents){0};
+    c->sources = dynq_alloc(&model->allocator, room, sizeof *c->sources);
+    c->names = dynq_alloc(&model->allocator, room, sizeof *c->names);
+    c->graph = dynq_model_json_write(model);
+    if (c->sources == NULL || c->names == NULL || c->graph == NULL) {
+        release(c, &model->allocator);
+        return DYNQ_ERR_MEMORY;
+    }
+    /* Packed weights first: their sizes are multiples of 64, so all of them are aligned. */
+    for (size_t i = 0; i < model->node_count; i++) {
+        if (model->nodes[i].packed != NULL) {
+            add_packed(c, &model->nodes[i]);
+        }
+    }
+    for (size_t i = 0; i < model->node_count; i++) {
+        add_others(c, &model->nodes[i]);
+    }
+    return DYNQ_OK;
+}
+
+static void fill_metadata(const contents *c, dynq_st_metadata metadata[METADATA_COUNT])
+{
+    metadata[0] = (dynq_st_metadata){DYNQ_META_FORMAT, DYNQ_META_DYNQ};
+    metadata[1] = (dynq_st_metadata){DYNQ_META_VERSION, FORMAT_VERSION};
+    metadata[2] = (dynq_st_metadata){DYNQ_META_GRAPH, c->graph};
+}
+
+dynq_status dynq_model_save(const dynq_model *model, const char *path, dynq_error *error)
+{
+    if (model == NULL || path == NULL) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "dynq_model_save: model or path is NULL");
+    }
+    contents c;
+    if (collect(model, &c) != DYNQ_OK) {
+        return dynq_fail(error, DYNQ_ERR_MEMORY, "%s: out of memory for its header", path);
+    }
+    dynq_st_metadata metadata[METADATA_COUNT];
+    fill_metadata(&c, metadata);
+    const dynq_status status =
+        dynq_st_write(path, c.sources, c.count, metadata, METADATA_COUNT, error);
+    release(&c, &model->allocator);
+    return status;
+}
+
+uint64_t dynq_model_file_bytes(const dynq_model *model)
+{
+    if (model->file.size > 0) {
+        return model->file.size;
+    }
+    contents c;
+    if (collect(model, &c) != DYNQ_OK) {
+        return 0;
+    }
+    dynq_st_metadata metadata[METADATA_COUNT];
+    fill_metadata(&c, metadata);
+    const uint64_t bytes = dynq_st_file_bytes(c.sources, c.count, metadata, METADATA_COUNT);
+    release(&c, &model->allocator);
+    return bytes;
+}

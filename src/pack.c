@@ -1,0 +1,111 @@
+#include "src/pack.h"
+
+#include "src/memory.h"
+
+#include <math.h>
+#include <string.h>
+
+#define TINY 0x1p-100f /* a column whose largest weight is below it counts as zero */
+
+size_t dynq_packed_k(size_t k)
+{
+    return k > SIZE_MAX - (DYNQ_K_STEP - 1) ? SIZE_MAX : dynq_round_up(k, DYNQ_K_STEP);
+}
+
+size_t dynq_packed_panels(size_t n)
+{
+    return n / DYNQ_PANEL + (n % DYNQ_PANEL != 0);
+}
+
+/* rows * panels * 16, SIZE_MAX on overflow. */
+static size_t panel_elements(size_t rows, size_t n)
+{
+    size_t count = 0;
+    if (!dynq_size_multiply(rows, dynq_packed_panels(n), &count) ||
+        !dynq_size_multiply(count, DYNQ_PANEL, &count)) {
+        return SIZE_MAX;
+    }
+    return count;
+}
+
+size_t dynq_packed_s8_bytes(size_t k, size_t n)
+{
+    return panel_elements(dynq_packed_k(k), n);
+}
+
+size_t dynq_packed_f32_count(size_t k, size_t n)
+{
+    return panel_elements(k, n);
+}
+
+static float largest_magnitude(const float *w, size_t k)
+{
+    float largest = 0.0f;
+    for (size_t i = 0; i < k; i++) {
+        largest = fmaxf(largest, fabsf(w[i]));
+    }
+    return largest;
+}
+
+/* Writes the codes of one column, whose first group of 4 inputs stands at `packed`, and returns
+ * their sum. The next group stands one row of a panel (16 columns of 4) further. */
+static int32_t pack_column(const float *w, size_t k, float inverse, int8_t *packed)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < k; i++) {
+        const float code = fminf(fmaxf(rintf(w[i] * inverse), -127.0f), 127.0f);
+        packed[i / 4 * (4 * DYNQ_PANEL) + i % 4] = (int8_t)code;
+        sum += (int8_t)code;
+    }
+    return sum;
+}
+
+void dynq_pack_s8(const float *w, size_t k, size_t n, int8_t *packed, float *scale, int32_t *colsum)
+{
+    const size_t kpad = dynq_packed_k(k);
+    memset(packed, 0, dynq_packed_s8_bytes(k, n));
+    for (size_t c = 0; c < n; c++) {
+        const float largest = largest_magnitude(w + c * k, k);
+        if (largest < TINY) {
+            scale[c] = 1.0f;
+            colsum[c] = 0;
+            continue;
+        }
+        int8_t *column = packed + c / DYNQ_PANEL * kpad * DYNQ_PANEL + c % DYNQ_PANEL * 4;
+        scale[c] = largest / 127.0f;
+        colsum[c] = pack_column(w + c * k, k, 127.0f / largest, column);
+    }
+}
+
+void dynq_unpack_s8(const int8_t *packed, size_t k, size_t first, size_t count, int8_t *codes)
+{
+    const size_t kpad = dynq_packed_k(k);
+    for (size_t c = 0; c < count; c++) {
+        for (size_t i = 0; i < k; i++) {
+            codes[c * k + i] = dynq_packed_code(packed, kpad, first + c, i);
+        }
+    }
+}
+
+void dynq_dequantize_s8(const int8_t *packed, const float *scale, size_t k, size_t first,
+                        size_t count, float *w)
+{
+    const size_t kpad = dynq_packed_k(k);
+    for (size_t c = 0; c < count; c++) {
+        for (size_t i = 0; i < k; i++) {
+            const int8_t code = dynq_packed_code(packed, kpad, first + c, i);
+            w[c * k + i] = (float)code * scale[first + c];
+        }
+    }
+}
+
+void dynq_pack_f32(const float *w, size_t k, size_t n, float *packed)
+{
+    memset(packed, 0, dynq_packed_f32_count(k, n) * sizeof *packed);
+    for (size_t c = 0; c < n; c++) {
+        float *column = packed + c / DYNQ_PANEL * k * DYNQ_PANEL + c % DYNQ_PANEL;
+        for (size_t i = 0; i < k; i++) {
+            column[i * DYNQ_PANEL] = w[c * k + i];
+        }
+    }
+}

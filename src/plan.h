@@ -1,0 +1,90 @@
+/* Plans: which steps a session runs, in which order, and where each value lives. */
+#ifndef DYNQ_SRC_PLAN_H
+#define DYNQ_SRC_PLAN_H
+
+#include "kernels/kernel.h"
+#include "src/model.h"
+
+#include <stdbool.h>
+
+typedef enum dynq_step_kind {
+    DYNQ_STEP_RANGE,    /* the range of an input, which no epilogue has taken */
+    DYNQ_STEP_QUANTIZE, /* a value to its u8 copy */
+    DYNQ_STEP_LINEAR_S8,
+    DYNQ_STEP_LINEAR_F32,
+    DYNQ_STEP_ACTIVATE, /* also copies */
+    DYNQ_STEP_ADD,
+    DYNQ_STEP_MULTIPLY,
+    DYNQ_STEP_SOFTMAX,
+    DYNQ_STEP_LAYER_NORM
+} dynq_step_kind;
+
+#define DYNQ_NONE UINT32_MAX
+
+typedef struct dynq_step {
+    dynq_step_kind kind;
+    uint32_t node;      /* the node it works for: the linear layer of a fused group */
+    uint32_t inputs[2]; /* values; DYNQ_NONE where there is none */
+    uint32_t output;    /* value; DYNQ_NONE for range and quantize */
+    uint32_t copy;      /* quantized copy written (quantize) or read (linear s8) */
+    uint32_t residual;  /* value added by the epilogue, or DYNQ_NONE */
+    dynq_activation activation;
+} dynq_step;
+
+/* A value: the result of the node with the same index; a few more at the end are copies of a value for
+ * a second output name. */
+typedef struct dynq_plan_value {
+    uint32_t node;
+    size_t columns;
+    uint32_t slot;       /* memory of the caller, or DYNQ_NONE: the arena */
+    bool stored;         /* false: fused away */
+    bool range_by_row;   /* some copy needs a range for each row */
+    bool range_by_segment;
+    bool checked_by_quantize; /* input whose only readers are static copies: no range step */
+    bool tapped;
+    size_t offset; /* in the arena */
+} dynq_plan_value;
+
+/* A quantized copy of a value, shared by all layers that want it the same way. */
+typedef struct dynq_plan_copy {
+    uint32_t value;
+    dynq_range_rule rule;
+    size_t padded;           /* bytes of a row: K rounded up to DYNQ_K_STEP */
+    float largest_weight_scale; /* over the columns of all layers that read it ... */
+    uint32_t largest_node;      /* ... and the layer that has it */
+    size_t offset;              /* codes in the arena */
+} dynq_plan_copy;
+
+typedef struct dynq_slot {
+    const char *name; /* the model's */
+    uint32_t value;
+    bool output;
+} dynq_slot;
+
+typedef struct dynq_plan {
+    dynq_allocator allocator;
+    dynq_step *steps;
+    size_t step_count, step_capacity;
+    dynq_plan_value *values;
+    size_t value_count;
+    dynq_plan_copy *copies;
+    size_t copy_count, copy_capacity;
+    dynq_slot *slots; /* inputs in node order, then outputs */
+    size_t slot_count;
+    size_t arena_bytes;
+} dynq_plan;
+
+typedef struct dynq_plan_request {
+    size_t max_rows;
+    bool fp32;          /* every linear layer in FP32 */
+    dynq_scope scope;   /* nonzero: overrides dynamic scopes */
+    const bool *tapped; /* by node */
+} dynq_plan_request;
+
+dynq_status dynq_plan_create(const dynq_model *model, const dynq_plan_request *request,
+                             const dynq_allocator *allocator, dynq_plan **plan, dynq_error *error);
+void dynq_plan_free(dynq_plan *plan);
+
+const char *dynq_step_name(dynq_step_kind kind);
+
+#endif

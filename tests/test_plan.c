@@ -1,0 +1,75 @@
+#include "src/plan.h"
+
+#include "src/arena.h"
+
+#include <criterion/criterion.h>
+#include <dynq/graph.h>
+#include <stdint.h>
+
+Test(plan, buffers_that_live_together_do_not_overlap)
+{
+    dynq_arena_buffer b[] = {{.bytes = 100, .first = 0, .last = 2},
+                             {.bytes = 64, .first = 1, .last = 3},
+                             {.bytes = 10, .first = 3, .last = 4},
+                             {.bytes = 0, .first = 0, .last = 9}};
+    size_t total = 0;
+    cr_assert(dynq_arena_layout(b, 4, &total));
+    cr_assert_eq(b[0].offset, 0);
+    cr_assert_eq(b[1].offset, 128);
+    cr_assert_eq(b[2].offset, 0);
+    cr_assert_eq(total, 192);
+    b[0].bytes = SIZE_MAX / 2;
+    cr_assert_not(dynq_arena_layout(b, 4, &total));
+}
+
+static const float numbers[6] = {1, 2, 3, 4, 5, 6};
+static const dynq_tensor weight = {.dtype = DYNQ_F32, .rank = 2, .shape = {2, 2}, .data = numbers};
+static const dynq_tensor bias = {.dtype = DYNQ_F32, .rank = 1, .shape = {2}, .data = numbers};
+
+static dynq_model *residual_model(void)
+{
+    dynq_graph *g = dynq_graph_create(NULL);
+    const dynq_value x = dynq_input(g, "x", 2);
+    const dynq_value a = dynq_relu(g, "act", dynq_linear(g, "fc", x, &weight, &bias));
+    dynq_output(g, "y", dynq_add(g, "sum", a, x));
+    dynq_output(g, "again", x);
+    dynq_model *model = NULL;
+    dynq_error error = {0};
+    cr_assert_eq(dynq_graph_finish(g, &model, &error), DYNQ_OK, "%s", error.message);
+    return model;
+}
+
+Test(plan, a_layer_takes_its_activation_and_its_residual_along)
+{
+    dynq_model *model = residual_model();
+    const bool tapped[4] = {false};
+    const dynq_plan_request request = {.max_rows = 5, .tapped = tapped};
+    const dynq_allocator allocator = dynq_allocator_or_default(NULL);
+    dynq_plan *plan = NULL;
+    cr_assert_eq(dynq_plan_create(model, &request, &allocator, &plan, NULL), DYNQ_OK);
+    cr_assert_eq(plan->step_count, 3); /* range of x, fused layer, copy of x to "again" */
+    const dynq_step *layer = &plan->steps[1];
+    cr_assert_eq(layer->kind, DYNQ_STEP_LINEAR_F32);
+    cr_assert_eq(layer->activation, DYNQ_ACTIVATION_RELU);
+    cr_assert_eq(layer->residual, 0);
+    cr_assert_eq(layer->output, 3);
+    cr_assert_eq(plan->arena_bytes, 0);
+    cr_assert_eq(plan->slot_count, 3);
+    dynq_plan_free(plan);
+    dynq_model_free(model);
+}
+
+Test(plan, a_tap_keeps_the_value_it_looks_at)
+{
+    dynq_model *model = residual_model();
+    const bool tapped[4] = {false, true, false, false};
+    const dynq_plan_request request = {.max_rows = 5, .tapped = tapped};
+    const dynq_allocator allocator = dynq_allocator_or_default(NULL);
+    dynq_plan *plan = NULL;
+    cr_assert_eq(dynq_plan_create(model, &request, &allocator, &plan, NULL), DYNQ_OK);
+    cr_assert_eq(plan->step_count, 5);
+    cr_assert(plan->values[1].stored && plan->values[1].tapped);
+    cr_assert_eq(plan->arena_bytes, 128);
+    dynq_plan_free(plan);
+    dynq_model_free(model);
+}
