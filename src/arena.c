@@ -7,8 +7,8 @@ static bool live_together(const dynq_arena_buffer *a, const dynq_arena_buffer *b
     return a->first <= b->last && b->first <= a->last;
 }
 
-/* The lowest offset at which buffers[index] meets none of the buffers before it. Each conflict moves
- * it up, so the search ends after at most `index` rounds. */
+/* The lowest offset at which buffers[index] meets none of the buffers before it. Each conflict
+ * moves it up, so the search ends after at most `index` rounds. */
 static bool place(dynq_arena_buffer *buffers, size_t index)
 {
     dynq_arena_buffer *buffer = &buffers[index];

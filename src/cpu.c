@@ -145,7 +145,8 @@ static size_t cache_bytes(int name)
 
 void dynq_cpu_query(dynq_cpu *cpu)
 {
-    *cpu = (dynq_cpu){.features = dynq_cpu_features(), .usable = dynq_cpu_usable(), .name = "unknown"};
+    *cpu =
+        (dynq_cpu){.features = dynq_cpu_features(), .usable = dynq_cpu_usable(), .name = "unknown"};
     read_name(cpu->name);
     cpu->l1d_bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE);
     cpu->l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE);

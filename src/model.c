@@ -1,6 +1,7 @@
 #include "src/model.h"
 
 #include "src/error.h"
+#include "src/options.h"
 #include "src/pack.h"
 
 #include <string.h>
@@ -182,9 +183,7 @@ dynq_status dynq_model_node(const dynq_model *model, size_t index, dynq_node_inf
         return DYNQ_ERR_ARGUMENT;
     }
     const dynq_node *node = &model->nodes[index];
-    const size_t size = info->size < sizeof *info ? info->size : sizeof *info;
     const dynq_node_info full = {
-        .size = info->size,
         .name = node->name,
         .op = node->op,
         .input_count = node->input_count,
@@ -198,7 +197,7 @@ dynq_status dynq_model_node(const dynq_model *model, size_t index, dynq_node_inf
         .weight_bytes = node_bytes(node),
         .epsilon = node->epsilon,
     };
-    memcpy(info, &full, size);
+    dynq_result_copy(info, &full, sizeof full);
     return DYNQ_OK;
 }
 

@@ -2,6 +2,7 @@
 #include "src/error.h"
 #include "src/model.h"
 #include "src/model_json.h"
+#include "src/options.h"
 #include "src/pack.h"
 #include "src/safetensors.h"
 
@@ -254,13 +255,10 @@ static dynq_status open_bytes(const char *name, const void *bytes, dynq_file *fi
 static dynq_status get_options(const dynq_open_options *given, dynq_open_options *options,
                                dynq_allocator *allocator, dynq_error *error)
 {
-    *options = (dynq_open_options){.size = sizeof *options};
-    if (given != NULL) {
-        if (given->size < sizeof given->size) {
-            return dynq_fail(error, DYNQ_ERR_ARGUMENT,
-                             "the size of dynq_open_options is not set in it");
-        }
-        memcpy(options, given, given->size < sizeof *options ? given->size : sizeof *options);
+    if (!dynq_options_copy(options, sizeof *options, given)) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "dynq_open_options: its size is not set, or it asks for what this version "
+                         "does not know");
     }
     *allocator = dynq_allocator_or_default(options->allocator);
     return DYNQ_OK;

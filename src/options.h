@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Copies the caller's struct into one of `size` bytes: fields the caller's version did not have become
- * 0, fields this version does not know must be 0. NULL gives all zero. false if the caller did not set
- * the size, or set a field that this version does not know. */
+/* Copies the caller's struct into one of `size` bytes: fields the caller's version did not have
+ * become 0, fields this version does not know must be 0. NULL gives all zero. false if the caller
+ * did not set the size, or set a field that this version does not know. */
 static inline bool dynq_options_copy(void *to, size_t size, const void *from)
 {
     memset(to, 0, size);

@@ -18,9 +18,9 @@ size_t dynq_packed_s8_bytes(size_t k, size_t n);
 /* FP32 layout p16: [ceil(n/16)][k][16] f32, zeros as padding columns. */
 size_t dynq_packed_f32_count(size_t k, size_t n);
 
-/* Quantizes w [n][k] (finite) by column, under the default floating-point state: scale[c] = max|w[c][:]| / 127, code = rne(w * (127 /
- * max)); a column whose max is below 2^-100 gets codes 0 and scale 1. Writes packed codes, scale[n]
- * and colsum[n] = the sum of the column's codes. */
+/* Quantizes w [n][k] (finite) by column, under the default floating-point state: scale[c] =
+ * max|w[c][:]| / 127, code = rne(w * (127 / max)); a column whose max is below 2^-100 gets codes 0
+ * and scale 1. Writes packed codes, scale[n] and colsum[n] = the sum of the column's codes. */
 void dynq_pack_s8(const float *w, size_t k, size_t n, int8_t *packed, float *scale,
                   int32_t *colsum);
 

@@ -57,8 +57,8 @@ static bool can_vanish(const planner *p, uint32_t node)
     return p->notes[node].readers == 1 && !p->notes[node].output && !p->request->tapped[node];
 }
 
-/* Groups a linear layer with the activation and then the addition that alone read it. The group runs
- * at the place of its last node, when all its operands are there. */
+/* Groups a linear layer with the activation and then the addition that alone read it. The group
+ * runs at the place of its last node, when all its operands are there. */
 static void fuse_linear(planner *p, uint32_t linear)
 {
     const dynq_node *nodes = p->model->nodes;
@@ -111,7 +111,8 @@ static bool same_rule(const dynq_range_rule *a, const dynq_range_rule *b)
 
 static bool runs_int8(const planner *p, const dynq_node *node)
 {
-    return node->op == DYNQ_OP_LINEAR && node->precision == DYNQ_PRECISION_INT8 && !p->request->fp32;
+    return node->op == DYNQ_OP_LINEAR && node->precision == DYNQ_PRECISION_INT8 &&
+           !p->request->fp32;
 }
 
 static dynq_range_rule rule_of(const planner *p, const dynq_node *node)
@@ -133,8 +134,8 @@ static void note_weight_scale(dynq_plan_copy *copy, const dynq_node *node, uint3
     }
 }
 
-/* The copy of its input that an INT8 layer reads: an earlier one with the same rule, or a new one with
- * the step that fills it. DYNQ_NONE when memory is out. */
+/* The copy of its input that an INT8 layer reads: an earlier one with the same rule, or a new one
+ * with the step that fills it. DYNQ_NONE when memory is out. */
 static uint32_t copy_for(planner *p, uint32_t linear)
 {
     dynq_plan *plan = p->plan;
@@ -203,8 +204,8 @@ static dynq_step_kind kind_of(dynq_op op)
     }
 }
 
-/* An input whose only readers are layers with static ranges is checked for NaN while it is quantized;
- * any other input gets a pass of its own, which finds its range as well. */
+/* An input whose only readers are layers with static ranges is checked for NaN while it is
+ * quantized; any other input gets a pass of its own, which finds its range as well. */
 static bool only_static_readers(const planner *p, uint32_t input)
 {
     for (size_t i = 0; i < p->model->node_count; i++) {
@@ -266,8 +267,8 @@ static bool add_steps(planner *p)
     return true;
 }
 
-/* Inputs and outputs get slots. An output whose node already is the caller's memory (an input, or an
- * output under another name) is a copy made by a step of its own. */
+/* Inputs and outputs get slots. An output whose node already is the caller's memory (an input, or
+ * an output under another name) is a copy made by a step of its own. */
 static bool add_slots(planner *p)
 {
     dynq_plan *plan = p->plan;
@@ -283,8 +284,8 @@ static bool add_slots(planner *p)
         uint32_t value = node;
         if (plan->values[node].slot != DYNQ_NONE) {
             value = (uint32_t)plan->value_count++;
-            plan->values[value] = (dynq_plan_value){
-                .node = node, .columns = model->nodes[node].n, .stored = true};
+            plan->values[value] =
+                (dynq_plan_value){.node = node, .columns = model->nodes[node].n, .stored = true};
             dynq_step *step = add_step(p, DYNQ_STEP_ACTIVATE, node);
             if (step == NULL) {
                 return false;
@@ -339,7 +340,7 @@ static dynq_status lay_out(dynq_plan *plan, size_t max_rows, dynq_error *error)
     const size_t count = plan->value_count + plan->copy_count;
     dynq_arena_buffer *buffers = dynq_alloc(&plan->allocator, count, sizeof *buffers);
     if (buffers == NULL) {
-        return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a plan");
+        return DYNQ_ERR_MEMORY;
     }
     dynq_arena_buffer *copies = buffers + plan->value_count;
     bool fits = true;
@@ -372,7 +373,7 @@ dynq_status dynq_plan_create(const dynq_model *model, const dynq_plan_request *r
 {
     planner p = {.model = model, .request = request};
     const size_t most = model->node_count + model->output_count;
-    dynq_status status = dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a plan");
+    dynq_status status = DYNQ_ERR_MEMORY;
     p.notes = dynq_alloc(allocator, model->node_count, sizeof *p.notes);
     p.plan = dynq_alloc(allocator, 1, sizeof *p.plan);
     if (p.notes == NULL || p.plan == NULL) {
@@ -396,6 +397,9 @@ dynq_status dynq_plan_create(const dynq_model *model, const dynq_plan_request *r
         p.plan = NULL;
     }
 cleanup:
+    if (status == DYNQ_ERR_MEMORY) {
+        dynq_fail(error, status, "out of memory for a plan");
+    }
     dynq_plan_free(p.plan);
     dynq_release(allocator, p.notes);
     return status;
@@ -418,8 +422,8 @@ void dynq_plan_free(dynq_plan *plan)
 
 const char *dynq_step_name(dynq_step_kind kind)
 {
-    static const char *const names[] = {"range",    "quantize", "linear int8", "linear fp32",
-                                        "activate", "add",      "mul",         "softmax",
-                                        "layer_norm"};
+    static const char *const names[] = {"range",       "quantize", "linear int8",
+                                        "linear fp32", "activate", "add",
+                                        "mul",         "softmax",  "layer_norm"};
     return names[kind];
 }

@@ -31,14 +31,14 @@ typedef struct dynq_step {
     dynq_activation activation;
 } dynq_step;
 
-/* A value: the result of the node with the same index; a few more at the end are copies of a value for
- * a second output name. */
+/* A value: the result of the node with the same index; a few more at the end are copies of a value
+ * for a second output name. */
 typedef struct dynq_plan_value {
     uint32_t node;
     size_t columns;
-    uint32_t slot;       /* memory of the caller, or DYNQ_NONE: the arena */
-    bool stored;         /* false: fused away */
-    bool range_by_row;   /* some copy needs a range for each row */
+    uint32_t slot;     /* memory of the caller, or DYNQ_NONE: the arena */
+    bool stored;       /* false: fused away */
+    bool range_by_row; /* some copy needs a range for each row */
     bool range_by_segment;
     bool checked_by_quantize; /* input whose only readers are static copies: no range step */
     bool tapped;
@@ -49,7 +49,7 @@ typedef struct dynq_plan_value {
 typedef struct dynq_plan_copy {
     uint32_t value;
     dynq_range_rule rule;
-    size_t padded;           /* bytes of a row: K rounded up to DYNQ_K_STEP */
+    size_t padded;              /* bytes of a row: K rounded up to DYNQ_K_STEP */
     float largest_weight_scale; /* over the columns of all layers that read it ... */
     uint32_t largest_node;      /* ... and the layer that has it */
     size_t offset;              /* codes in the arena */

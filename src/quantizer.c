@@ -20,8 +20,7 @@ static bool valid(const dynq_quantizer *quantizer)
 {
     const bool bits_known = (quantizer->bits >= 2 && quantizer->bits <= 8) || quantizer->bits == 16;
     return bits_known && quantizer->mapping >= DYNQ_MAPPING_MINMAX &&
-           quantizer->mapping <= DYNQ_MAPPING_AFFINE &&
-           quantizer->granularity >= DYNQ_PER_TENSOR &&
+           quantizer->mapping <= DYNQ_MAPPING_AFFINE && quantizer->granularity >= DYNQ_PER_TENSOR &&
            quantizer->granularity <= DYNQ_PER_ELEMENT &&
            (quantizer->granularity != DYNQ_PER_GROUP || quantizer->group_size > 0);
 }
@@ -75,8 +74,8 @@ static code_range codes_of(const dynq_quantizer *quantizer)
 
 /* What all three calls ask of their arguments. Without elements the pointers are not looked at. */
 static dynq_status check_call(const dynq_quantizer *quantizer, size_t rows, size_t columns,
-                              const void *params, const void *in, const void *out,
-                              size_t *elements, dynq_error *error)
+                              const void *params, const void *in, const void *out, size_t *elements,
+                              dynq_error *error)
 {
     if (quantizer == NULL || !valid(quantizer)) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT,
@@ -146,8 +145,7 @@ dynq_status dynq_quantizer_fit(const dynq_quantizer *quantizer, const float *x, 
                                dynq_error *error)
 {
     size_t elements = 0;
-    dynq_status status =
-        check_call(quantizer, rows, columns, params, x, params, &elements, error);
+    dynq_status status = check_call(quantizer, rows, columns, params, x, params, &elements, error);
     if (status != DYNQ_OK) {
         return status;
     }
@@ -173,8 +171,7 @@ dynq_status dynq_quantizer_fit(const dynq_quantizer *quantizer, const float *x, 
 static int16_t to_code(dynq_mapping mapping, code_range codes, const dynq_quant_params *params,
                        float t)
 {
-    const float steps =
-        mapping == DYNQ_MAPPING_SYMMETRIC ? t * params->factor : t / params->scale;
+    const float steps = mapping == DYNQ_MAPPING_SYMMETRIC ? t * params->factor : t / params->scale;
     const double zero = mapping == DYNQ_MAPPING_AFFINE ? params->zero : 0;
     const double code = (double)rintf(steps) + zero;
     if (code > codes.min) {
@@ -217,9 +214,7 @@ static float from_code(dynq_mapping mapping, const dynq_quant_params *params, in
     switch (mapping) {
     case DYNQ_MAPPING_MINMAX: t = (double)q * (double)params->scale; break;
     case DYNQ_MAPPING_SYMMETRIC: t = (double)q / (double)params->factor; break;
-    case DYNQ_MAPPING_AFFINE:
-        t = ((double)q - (double)params->zero) * (double)params->scale;
-        break;
+    case DYNQ_MAPPING_AFFINE: t = ((double)q - (double)params->zero) * (double)params->scale; break;
     }
     if (fabs(t) > (double)FLT_MAX) {
         return copysignf(FLT_MAX, (float)copysign(1.0, t));
@@ -232,8 +227,7 @@ dynq_status dynq_quantizer_dequantize(const dynq_quantizer *quantizer,
                                       size_t rows, size_t columns, float *x, dynq_error *error)
 {
     size_t elements = 0;
-    const dynq_status status =
-        check_call(quantizer, rows, columns, params, q, x, &elements, error);
+    const dynq_status status = check_call(quantizer, rows, columns, params, q, x, &elements, error);
     if (status != DYNQ_OK) {
         return status;
     }

@@ -64,8 +64,8 @@ static void gate_destroy(gate *g)
     pthread_mutex_destroy(&g->mutex);
 }
 
-/* Sequentially consistent on purpose: either the sleeper sees the new value before it sleeps, or this
- * sees the sleeper. */
+/* Sequentially consistent on purpose: either the sleeper sees the new value before it sleeps, or
+ * this sees the sleeper. */
 static void gate_advance(gate *g)
 {
     atomic_fetch_add(&g->value, 1);
@@ -118,8 +118,9 @@ static dynq_status start_workers(dynq_thread_pool *pool, dynq_error *error)
     for (uint32_t i = 1; i < pool->threads; i++) {
         pool->starts[i] = (worker_start){pool, i};
         if (pthread_create(&pool->workers[i], NULL, worker_main, &pool->starts[i]) != 0) {
-            return dynq_fail(error, DYNQ_ERR_IO, "the system refused thread %u of %u; ask for fewer",
-                             i + 1, pool->threads);
+            return dynq_fail(error, DYNQ_ERR_IO,
+                             "the system refused thread %u of %u; ask for fewer", i + 1,
+                             pool->threads);
         }
         pool->started = i;
     }
@@ -145,7 +146,8 @@ dynq_status dynq_thread_pool_create(const dynq_thread_pool_options *options,
 {
     dynq_thread_pool_options o;
     if (pool_out == NULL || !dynq_options_copy(&o, sizeof o, options)) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "thread pool: pool is NULL or options.size not set");
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "thread pool: pool is NULL or options.size not set");
     }
     const uint32_t usable = dynq_cpu_usable();
     uint32_t threads = o.threads == 0 ? usable : o.threads;
@@ -250,7 +252,8 @@ dynq_chunk_cursor dynq_chunk_cursor_start(size_t count, uint32_t worker, uint32_
     return (dynq_chunk_cursor){.first = count * worker / workers, .next = 0, .count = count};
 }
 
-bool dynq_chunk_claim(dynq_chunk_cursor *cursor, _Atomic uint32_t *claims, uint32_t turn, size_t *chunk)
+bool dynq_chunk_claim(dynq_chunk_cursor *cursor, _Atomic uint32_t *claims, uint32_t turn,
+                      size_t *chunk)
 {
     while (cursor->next < cursor->count) {
         size_t candidate = cursor->first + cursor->next++;

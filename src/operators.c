@@ -1,0 +1,365 @@
+/* One chunk of a step: rows and columns picked out, the kernel or the engine called. */
+#include "src/session.h"
+
+#include "src/pack.h"
+#include "src/range.h"
+
+#include <string.h>
+#include <time.h>
+
+/* Elements of a chunk of a row-wise step: enough to pay for the claim, few enough to share. */
+#define ELEMENTS_PER_CHUNK 16384
+
+/* Chunks of a linear layer for each thread: more than one, so that a delayed thread's work can be
+ * taken over. */
+#define CHUNKS_PER_THREAD 4
+#define PANELS_PER_GROUP  4 /* columns that a kernel's widest tile works on */
+
+typedef struct block {
+    size_t row, rows, column, columns;
+} block;
+
+uint64_t dynq_session_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static size_t divide_up(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* Columns of the step's result, or of what it reads where it has none. */
+static size_t step_columns(const dynq_session *session, const dynq_step *step)
+{
+    return session->plan->values[step->output != DYNQ_NONE ? step->output : step->inputs[0]]
+        .columns;
+}
+
+static size_t rows_per_chunk(size_t columns)
+{
+    const size_t rows = ELEMENTS_PER_CHUNK / (columns + 1) + 1;
+    return rows < DYNQ_ROW_BLOCK ? rows : DYNQ_ROW_BLOCK;
+}
+
+static size_t panels_per_chunk(const dynq_session *session, size_t panels, size_t row_blocks)
+{
+    if (session->threads == 1) {
+        return panels;
+    }
+    const size_t wanted = divide_up((size_t)session->threads * CHUNKS_PER_THREAD, row_blocks);
+    return dynq_round_up(divide_up(panels, wanted), PANELS_PER_GROUP);
+}
+
+static bool is_native_linear(const dynq_session *session, const dynq_step *step)
+{
+    return (step->kind == DYNQ_STEP_LINEAR_S8 || step->kind == DYNQ_STEP_LINEAR_F32) &&
+           !dynq_session_step_is_foreign(session, step);
+}
+
+size_t dynq_step_chunks(const dynq_session *session, size_t index, size_t rows)
+{
+    const dynq_step *step = &session->plan->steps[index];
+    if (dynq_session_step_is_foreign(session, step)) {
+        return session->layers[index].block_count;
+    }
+    const size_t columns = step_columns(session, step);
+    if (!is_native_linear(session, step)) {
+        return divide_up(rows, rows_per_chunk(columns));
+    }
+    const size_t row_blocks = divide_up(rows, DYNQ_ROW_BLOCK);
+    const size_t panels = dynq_packed_panels(columns);
+    return row_blocks * divide_up(panels, panels_per_chunk(session, panels, row_blocks));
+}
+
+size_t dynq_step_chunks_bound(const dynq_session *session)
+{
+    const size_t row_blocks = divide_up(session->max_rows, DYNQ_ROW_BLOCK);
+    size_t bound = (size_t)session->threads * CHUNKS_PER_THREAD + row_blocks;
+    for (size_t i = 0; i < session->plan->step_count; i++) {
+        const size_t chunks = dynq_step_chunks(session, i, session->max_rows);
+        bound = chunks > bound ? chunks : bound;
+    }
+    return bound;
+}
+
+/* Chunks with the same columns stand together, so that a thread stays with its panels. */
+static block linear_block(const dynq_session *session, size_t columns, size_t chunk)
+{
+    const size_t rows = session->batch.rows;
+    const size_t row_blocks = divide_up(rows, DYNQ_ROW_BLOCK);
+    const size_t per_chunk =
+        panels_per_chunk(session, dynq_packed_panels(columns), row_blocks) * DYNQ_PANEL;
+    block b = {.row = chunk % row_blocks * DYNQ_ROW_BLOCK,
+               .column = chunk / row_blocks * per_chunk};
+    b.rows = rows - b.row < DYNQ_ROW_BLOCK ? rows - b.row : DYNQ_ROW_BLOCK;
+    b.columns = columns - b.column < per_chunk ? columns - b.column : per_chunk;
+    return b;
+}
+
+/* Ranges are collected on the stack of the thread and joined at the end of a block. */
+static void join_ranges(dynq_value_memory *value, const dynq_range_bits *ranges, const block *b)
+{
+    const size_t count = value->range_step == 0 ? 1 : b->rows;
+    for (size_t i = 0; i < count; i++) {
+        dynq_range_join_shared(&value->range[b->row * value->range_step + i], ranges[i]);
+    }
+}
+
+static dynq_epilogue epilogue_of(const dynq_session *session, const dynq_step *step, const block *b,
+                                 dynq_range_bits *ranges)
+{
+    const dynq_node *node = &session->model->nodes[step->node];
+    const dynq_value_memory *y = &session->values[step->output];
+    dynq_epilogue epilogue = {
+        .bias = node->bias == NULL ? NULL : node->bias + b->column,
+        .activation = step->activation,
+        .y = y->data + b->row * y->stride + b->column,
+        .y_stride = y->stride,
+        .range = ranges,
+        .range_step = y->range_step,
+    };
+    if (step->residual != DYNQ_NONE) {
+        const dynq_value_memory *residual = &session->values[step->residual];
+        epilogue.residual = residual->data + b->row * residual->stride + b->column;
+        epilogue.residual_stride = residual->stride;
+    }
+    return epilogue;
+}
+
+static dynq_dequantize dequantize_of(const dynq_session *session, const dynq_step *step,
+                                     const block *b)
+{
+    const dynq_node *node = &session->model->nodes[step->node];
+    const dynq_copy_memory *copy = &session->copies[step->copy];
+    return (dynq_dequantize){
+        .column_scale = node->weight_scale + b->column,
+        .column_sum = node->weight_sum + b->column,
+        .row_scale = copy->scale + b->row * copy->step,
+        .row_zero = copy->zero + b->row * copy->step,
+        .row_step = copy->step,
+    };
+}
+
+/* Adds the time since *start to one of the step's phases and moves *start to now. */
+static void note_phase(_Atomic uint64_t *phase, uint64_t *start)
+{
+    const uint64_t now = dynq_session_clock();
+    atomic_fetch_add_explicit(phase, now - *start, memory_order_relaxed);
+    *start = now;
+}
+
+static void run_linear_s8(dynq_session *session, size_t index, const block *b,
+                          dynq_range_bits *ranges)
+{
+    const dynq_step *step = &session->plan->steps[index];
+    const dynq_node *node = &session->model->nodes[step->node];
+    const dynq_copy_memory *copy = &session->copies[step->copy];
+    const size_t kpad = session->plan->copies[step->copy].padded;
+    dynq_gemm_s8 gemm = {
+        .rows = b->rows,
+        .columns = b->columns,
+        .kpad = kpad,
+        .q = copy->codes + b->row * kpad,
+        .q_stride = kpad,
+        .panels = node->packed + b->column * kpad,
+        .dequantize = dequantize_of(session, step, b),
+        .epilogue = epilogue_of(session, step, b, ranges),
+    };
+    if (!session->profiling) {
+        session->kernel->gemm_s8(&gemm);
+        return;
+    }
+    uint64_t start = dynq_session_clock();
+    gemm.sums = session->sums + b->row * session->sums_stride + b->column;
+    gemm.sums_stride = session->sums_stride;
+    session->kernel->gemm_s8(&gemm);
+    note_phase(&session->clocks[index].gemm, &start);
+    session->kernel->epilogue_s32(b->rows, b->columns, gemm.sums, gemm.sums_stride,
+                                  &gemm.dequantize, &gemm.epilogue);
+    note_phase(&session->clocks[index].epilogue, &start);
+}
+
+static void run_linear_f32(dynq_session *session, size_t index, const block *b,
+                           dynq_range_bits *ranges)
+{
+    const dynq_step *step = &session->plan->steps[index];
+    const dynq_node *node = &session->model->nodes[step->node];
+    const dynq_value_memory *x = &session->values[step->inputs[0]];
+    dynq_gemm_f32 gemm = {
+        .rows = b->rows,
+        .columns = b->columns,
+        .k = node->k,
+        .x = x->data + b->row * x->stride,
+        .x_stride = x->stride,
+        .panels = session->layers[index].packed + b->column * node->k,
+        .epilogue = epilogue_of(session, step, b, ranges),
+    };
+    if (!session->profiling) {
+        session->kernel->gemm_f32(&gemm);
+        return;
+    }
+    uint64_t start = dynq_session_clock();
+    gemm.products = gemm.epilogue.y;
+    gemm.products_stride = gemm.epilogue.y_stride;
+    session->kernel->gemm_f32(&gemm);
+    note_phase(&session->clocks[index].gemm, &start);
+    session->kernel->epilogue_f32(b->rows, b->columns, gemm.products, gemm.products_stride,
+                                  &gemm.epilogue);
+    note_phase(&session->clocks[index].epilogue, &start);
+}
+
+/* The engine's product for one block of columns and all rows. */
+static dynq_status foreign_product(dynq_session *session, size_t index, size_t chunk, size_t column)
+{
+    const dynq_step *step = &session->plan->steps[index];
+    void *layer = session->layers[index].blocks[chunk];
+    const size_t rows = session->batch.rows;
+    if (step->kind == DYNQ_STEP_LINEAR_S8) {
+        const size_t kpad = session->plan->copies[step->copy].padded;
+        return session->engine->product_s32(layer, rows, session->copies[step->copy].codes, kpad,
+                                            session->sums + column, session->sums_stride);
+    }
+    const dynq_value_memory *x = &session->values[step->inputs[0]];
+    const dynq_value_memory *y = &session->values[step->output];
+    return session->engine->product_f32(layer, rows, x->data, x->stride, y->data + column,
+                                        y->stride);
+}
+
+static void run_foreign(dynq_session *session, size_t index, size_t chunk)
+{
+    const dynq_step *step = &session->plan->steps[index];
+    const dynq_layer *layer = &session->layers[index];
+    dynq_step_clock *clock = session->profiling ? &session->clocks[index] : NULL;
+    const size_t n = session->model->nodes[step->node].n;
+    block b = {.column = chunk * layer->block_columns};
+    b.columns = n - b.column < layer->block_columns ? n - b.column : layer->block_columns;
+    uint64_t start = clock == NULL ? 0 : dynq_session_clock();
+    const dynq_status status = foreign_product(session, index, chunk, b.column);
+    if (status != DYNQ_OK) {
+        atomic_store(&session->engine_status, (int)status);
+        return;
+    }
+    if (clock != NULL) {
+        note_phase(&clock->gemm, &start);
+    }
+    for (; b.row < session->batch.rows; b.row += DYNQ_ROW_BLOCK) {
+        dynq_range_bits ranges[DYNQ_ROW_BLOCK] = {{0, 0}};
+        const size_t left = session->batch.rows - b.row;
+        b.rows = left < DYNQ_ROW_BLOCK ? left : DYNQ_ROW_BLOCK;
+        const dynq_epilogue epilogue = epilogue_of(session, step, &b, ranges);
+        if (step->kind == DYNQ_STEP_LINEAR_S8) {
+            const dynq_dequantize dequantize = dequantize_of(session, step, &b);
+            session->kernel->epilogue_s32(b.rows, b.columns,
+                                          session->sums + b.row * session->sums_stride + b.column,
+                                          session->sums_stride, &dequantize, &epilogue);
+        } else {
+            session->kernel->epilogue_f32(b.rows, b.columns, epilogue.y, epilogue.y_stride,
+                                          &epilogue);
+        }
+        join_ranges(&session->values[step->output], ranges, &b);
+    }
+    if (clock != NULL) {
+        note_phase(&clock->epilogue, &start);
+    }
+}
+
+static void run_quantize(dynq_session *session, const dynq_step *step, const block *b,
+                         dynq_range_bits *ranges)
+{
+    const dynq_plan_copy *copy = &session->plan->copies[step->copy];
+    const dynq_plan_value *value = &session->plan->values[step->inputs[0]];
+    const dynq_value_memory *x = &session->values[step->inputs[0]];
+    const dynq_copy_memory *memory = &session->copies[step->copy];
+    const dynq_quantize_block quantize = {
+        .rows = b->rows,
+        .columns = value->columns,
+        .padded = copy->padded,
+        .x = x->data + b->row * x->stride,
+        .x_stride = x->stride,
+        .row_inverse = memory->inverse + b->row * memory->step,
+        .row_zero = memory->zero + b->row * memory->step,
+        .row_step = memory->step,
+        .qmin = dynq_scheme_qmin(copy->rule.scheme),
+        .q = memory->codes + b->row * copy->padded,
+        .q_stride = copy->padded,
+        .range = value->checked_by_quantize ? ranges : NULL,
+    };
+    session->kernel->quantize(&quantize);
+}
+
+static void run_float(dynq_session *session, const dynq_step *step, const block *b,
+                      dynq_range_bits *ranges)
+{
+    const dynq_kernel *kernel = session->kernel;
+    const dynq_node *node = &session->model->nodes[step->node];
+    const dynq_value_memory *x = &session->values[step->inputs[0]];
+    const uint32_t result = step->output != DYNQ_NONE ? step->output : step->inputs[0];
+    dynq_float_block floats = {
+        .rows = b->rows,
+        .columns = b->columns,
+        .x = x->data + b->row * x->stride,
+        .x_stride = x->stride,
+        .weight = node->gain,
+        .bias = node->bias,
+        .epsilon = node->epsilon,
+        .activation = step->activation,
+        .range = ranges,
+        .range_step = session->values[result].range_step,
+    };
+    if (step->output != DYNQ_NONE) {
+        const dynq_value_memory *y = &session->values[step->output];
+        floats.y = y->data + b->row * y->stride;
+        floats.y_stride = y->stride;
+    }
+    if (step->inputs[1] != DYNQ_NONE) {
+        const dynq_value_memory *other = &session->values[step->inputs[1]];
+        floats.other = other->data + b->row * other->stride;
+        floats.other_stride = other->stride;
+    }
+    switch (step->kind) {
+    case DYNQ_STEP_RANGE: kernel->range(&floats); break;
+    case DYNQ_STEP_ACTIVATE: kernel->activate(&floats); break;
+    case DYNQ_STEP_ADD: kernel->add(&floats); break;
+    case DYNQ_STEP_MULTIPLY: kernel->multiply(&floats); break;
+    case DYNQ_STEP_SOFTMAX: kernel->softmax(&floats); break;
+    case DYNQ_STEP_LAYER_NORM: kernel->layer_norm(&floats); break;
+    case DYNQ_STEP_QUANTIZE:
+    case DYNQ_STEP_LINEAR_S8:
+    case DYNQ_STEP_LINEAR_F32:
+        break; /* not float steps: dynq_step_run_chunk sends them elsewhere */
+    }
+}
+
+void dynq_step_run_chunk(dynq_session *session, size_t index, size_t chunk)
+{
+    const dynq_step *step = &session->plan->steps[index];
+    if (dynq_session_step_is_foreign(session, step)) {
+        run_foreign(session, index, chunk);
+        return;
+    }
+    dynq_range_bits ranges[DYNQ_ROW_BLOCK] = {{0, 0}};
+    const size_t columns = step_columns(session, step);
+    const uint32_t result = step->output != DYNQ_NONE ? step->output : step->inputs[0];
+    block b = {.columns = columns};
+    if (is_native_linear(session, step)) {
+        b = linear_block(session, columns, chunk);
+    } else {
+        b.rows = rows_per_chunk(columns);
+        b.row = chunk * b.rows;
+        const size_t left = session->batch.rows - b.row;
+        b.rows = left < b.rows ? left : b.rows;
+    }
+    switch (step->kind) {
+    case DYNQ_STEP_LINEAR_S8: run_linear_s8(session, index, &b, ranges); break;
+    case DYNQ_STEP_LINEAR_F32: run_linear_f32(session, index, &b, ranges); break;
+    case DYNQ_STEP_QUANTIZE: run_quantize(session, step, &b, ranges); break;
+    default: run_float(session, step, &b, ranges); break;
+    }
+    if (step->kind != DYNQ_STEP_QUANTIZE ||
+        session->plan->values[step->inputs[0]].checked_by_quantize) {
+        join_ranges(&session->values[result], ranges, &b);
+    }
+}

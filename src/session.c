@@ -1,0 +1,381 @@
+#include "src/session.h"
+
+#include "src/cpu.h"
+#include "src/error.h"
+#include "src/options.h"
+
+#include <string.h>
+
+/* The caller's options, checked and completed. */
+typedef struct choices {
+    dynq_session_options options;
+    const dynq_kernel *kernel;
+    bool fp32;
+} choices;
+
+static dynq_status choose_kernel(choices *c, dynq_error *error)
+{
+    const uint32_t features = dynq_cpu_features();
+    if (c->options.kernel == NULL) {
+        c->kernel = dynq_kernel_best(features);
+        return DYNQ_OK;
+    }
+    c->kernel = dynq_kernel_find(c->options.kernel);
+    if (c->kernel == NULL) {
+        return dynq_fail(error, DYNQ_ERR_NOT_FOUND,
+                         "there is no kernel '%s'; dynq_kernel_name() lists them",
+                         c->options.kernel);
+    }
+    if ((c->kernel->features & features) != c->kernel->features) {
+        return dynq_fail(error, DYNQ_ERR_UNSUPPORTED, "this CPU cannot run kernel '%s'",
+                         c->options.kernel);
+    }
+    return DYNQ_OK;
+}
+
+static dynq_status choose(const dynq_session_options *options, choices *c, dynq_error *error)
+{
+    if (!dynq_options_copy(&c->options, sizeof c->options, options)) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "session options: size is not set, or a field is unknown to this version");
+    }
+    dynq_session_options *o = &c->options;
+    if (o->precision > DYNQ_PRECISION_INT8 || o->scope > DYNQ_SCOPE_ROW ||
+        (o->tap_count > 0 && o->taps == NULL)) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "session options: bad precision, scope or taps");
+    }
+    if (o->pool != NULL && o->executor != NULL) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "session options: a pool and an executor; give one of them");
+    }
+    if (o->executor != NULL && (o->executor->parallel_for == NULL || o->executor->threads == 0)) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "session options: the executor needs parallel_for and 1 or more threads");
+    }
+    o->max_rows = o->max_rows == 0 ? 1 : o->max_rows;
+    o->max_segments = o->max_segments == 0 ? o->max_rows : o->max_segments;
+    c->fp32 = o->precision == DYNQ_PRECISION_FP32 || (o->engine != NULL && !o->engine->has_int8);
+    return choose_kernel(c, error);
+}
+
+static dynq_status make_plan(const dynq_model *model, const choices *c,
+                             const dynq_allocator *allocator, dynq_plan **plan, dynq_error *error)
+{
+    bool *tapped = dynq_alloc(allocator, model->node_count, sizeof *tapped);
+    if (tapped == NULL) {
+        return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a session");
+    }
+    dynq_status status = DYNQ_OK;
+    for (size_t i = 0; i < c->options.tap_count && status == DYNQ_OK; i++) {
+        const dynq_tap *tap = &c->options.taps[i];
+        const long node = tap->node == NULL ? -1 : dynq_model_find(model, tap->node);
+        if (node < 0 || tap->function == NULL) {
+            status = dynq_fail(error, node < 0 ? DYNQ_ERR_NOT_FOUND : DYNQ_ERR_ARGUMENT,
+                               "tap %zu: no node '%s' or no function", i,
+                               tap->node == NULL ? "" : tap->node);
+        } else {
+            tapped[node] = true;
+        }
+    }
+    if (status == DYNQ_OK) {
+        const dynq_plan_request request = {.max_rows = c->options.max_rows,
+                                           .fp32 = c->fp32,
+                                           .scope = c->options.scope,
+                                           .tapped = tapped};
+        status = dynq_plan_create(model, &request, allocator, plan, error);
+    }
+    dynq_release(allocator, tapped);
+    return status;
+}
+
+static dynq_status copy_taps(dynq_session *session, const dynq_session_options *o,
+                             dynq_error *error)
+{
+    session->taps = dynq_alloc(&session->allocator, o->tap_count, sizeof *session->taps);
+    if (session->taps == NULL) {
+        return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a session");
+    }
+    session->tap_count = o->tap_count;
+    for (size_t i = 0; i < o->tap_count; i++) {
+        session->taps[i].node = (uint32_t)dynq_model_find(session->model, o->taps[i].node);
+        session->taps[i].tap = o->taps[i];
+        session->taps[i].tap.node = session->model->nodes[session->taps[i].node].name;
+    }
+    return DYNQ_OK;
+}
+
+static dynq_status take_threads(dynq_session *session, const dynq_session_options *o,
+                                dynq_error *error)
+{
+    session->threads = 1;
+    if (o->executor != NULL) {
+        session->executor = *o->executor;
+        session->threads = o->executor->threads;
+        return DYNQ_OK;
+    }
+    session->pool = o->pool;
+    if (session->pool == NULL && o->threads > 1) {
+        const dynq_thread_pool_options options = {
+            .size = sizeof options, .threads = o->threads, .allocator = &session->allocator};
+        const dynq_status status = dynq_thread_pool_create(&options, &session->own_pool, error);
+        if (status != DYNQ_OK) {
+            return status;
+        }
+        session->pool = session->own_pool;
+    }
+    if (session->pool != NULL) {
+        session->threads = dynq_thread_pool_threads(session->pool);
+    }
+    return DYNQ_OK;
+}
+
+/* Room for int32 sums between a product and its epilogue, where they are apart. */
+static bool take_sums(dynq_session *session)
+{
+    size_t columns = 0;
+    for (size_t i = 0; i < session->plan->step_count; i++) {
+        const dynq_step *step = &session->plan->steps[i];
+        if (step->kind == DYNQ_STEP_LINEAR_S8 &&
+            (session->profiling || dynq_session_step_is_foreign(session, step))) {
+            const size_t n = session->plan->values[step->output].columns;
+            columns = n > columns ? n : columns;
+        }
+    }
+    size_t count = 0;
+    session->sums_stride = columns;
+    if (columns == 0) {
+        return true;
+    }
+    if (dynq_size_multiply(columns, session->max_rows, &count)) {
+        session->sums = dynq_alloc(&session->allocator, count, sizeof *session->sums);
+    }
+    return session->sums != NULL;
+}
+
+static bool take_copies(dynq_session *session)
+{
+    const dynq_plan *plan = session->plan;
+    session->copies = dynq_alloc(&session->allocator, plan->copy_count, sizeof *session->copies);
+    for (size_t i = 0; session->copies != NULL && i < plan->copy_count; i++) {
+        dynq_copy_memory *copy = &session->copies[i];
+        copy->codes = session->arena + plan->copies[i].offset;
+        copy->scale = dynq_alloc(&session->allocator, session->max_rows, sizeof *copy->scale);
+        copy->inverse = dynq_alloc(&session->allocator, session->max_rows, sizeof *copy->inverse);
+        copy->zero = dynq_alloc(&session->allocator, session->max_rows, sizeof *copy->zero);
+        if (copy->scale == NULL || copy->inverse == NULL || copy->zero == NULL) {
+            return false;
+        }
+    }
+    return session->copies != NULL;
+}
+
+static bool take_values(dynq_session *session)
+{
+    const dynq_plan *plan = session->plan;
+    session->values = dynq_alloc(&session->allocator, plan->value_count, sizeof *session->values);
+    for (size_t i = 0; session->values != NULL && i < plan->value_count; i++) {
+        const dynq_plan_value *value = &plan->values[i];
+        dynq_value_memory *memory = &session->values[i];
+        const size_t ranges =
+            value->range_by_row || value->range_by_segment ? session->max_rows : 1;
+        memory->range = dynq_alloc(&session->allocator, ranges, sizeof *memory->range);
+        if (memory->range == NULL) {
+            return false;
+        }
+        if (value->stored && value->slot == DYNQ_NONE) {
+            memory->data = (float *)(void *)(session->arena + value->offset);
+            memory->stride = value->columns;
+        }
+    }
+    return session->values != NULL;
+}
+
+static dynq_status take_memory(dynq_session *session, dynq_error *error)
+{
+    const dynq_allocator *allocator = &session->allocator;
+    session->arena = dynq_alloc(allocator, session->plan->arena_bytes, 1);
+    session->claim_count = dynq_step_chunks_bound(session);
+    session->claims = dynq_alloc(allocator, session->claim_count, sizeof *session->claims);
+    bool complete = session->arena != NULL && session->claims != NULL && take_values(session) &&
+                    take_copies(session) && take_sums(session);
+    if (complete && session->profiling) {
+        session->clocks = dynq_alloc(allocator, session->plan->step_count, sizeof *session->clocks);
+        complete = session->clocks != NULL;
+    }
+    return complete ? DYNQ_OK
+                    : dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a session of %zu rows",
+                                session->max_rows);
+}
+
+static dynq_status fill_session(dynq_session *session, const choices *c, dynq_error *error)
+{
+    dynq_status status = make_plan(session->model, c, &session->allocator, &session->plan, error);
+    if (status == DYNQ_OK) {
+        status = copy_taps(session, &c->options, error);
+    }
+    if (status == DYNQ_OK) {
+        status = take_threads(session, &c->options, error);
+    }
+    if (status == DYNQ_OK) {
+        status = dynq_session_prepare_layers(session, error);
+    }
+    if (status == DYNQ_OK) {
+        status = take_memory(session, error);
+    }
+    if (status == DYNQ_OK) {
+        dynq_session_static_params(session);
+    }
+    return status;
+}
+
+static bool has_int8_nodes(const dynq_model *model)
+{
+    for (size_t i = 0; i < model->node_count; i++) {
+        if (model->nodes[i].precision == DYNQ_PRECISION_INT8) {
+            return true;
+        }
+    }
+    return false;
+}
+
+dynq_status dynq_session_create(dynq_model *model, const dynq_session_options *options,
+                                dynq_session **result, dynq_error *error)
+{
+    choices c = {0};
+    if (model == NULL || result == NULL) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "session: model or result is NULL");
+    }
+    const dynq_status chosen = choose(options, &c, error);
+    if (chosen != DYNQ_OK) {
+        return chosen;
+    }
+    const dynq_allocator allocator = dynq_allocator_or_default(c.options.allocator);
+    dynq_session *session = dynq_alloc(&allocator, 1, sizeof *session);
+    if (session == NULL) {
+        return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a session");
+    }
+    session->allocator = allocator;
+    session->model = dynq_model_retain(model);
+    session->kernel = c.kernel;
+    session->engine = c.options.engine;
+    session->max_rows = c.options.max_rows;
+    session->max_segments = c.options.max_segments;
+    session->profiling = c.options.profile != 0;
+    session->dequantized = c.fp32 && has_int8_nodes(model);
+    const dynq_status status = fill_session(session, &c, error);
+    if (status != DYNQ_OK) {
+        dynq_session_free(session);
+        return status;
+    }
+    *result = session;
+    return DYNQ_OK;
+}
+
+void dynq_session_free(dynq_session *session)
+{
+    if (session == NULL) {
+        return;
+    }
+    const dynq_allocator allocator = session->allocator;
+    dynq_session_release_layers(session);
+    for (size_t i = 0; session->values != NULL && i < session->plan->value_count; i++) {
+        dynq_release(&allocator, session->values[i].range);
+    }
+    for (size_t i = 0; session->copies != NULL && i < session->plan->copy_count; i++) {
+        dynq_release(&allocator, session->copies[i].scale);
+        dynq_release(&allocator, session->copies[i].inverse);
+        dynq_release(&allocator, session->copies[i].zero);
+    }
+    dynq_release(&allocator, session->values);
+    dynq_release(&allocator, session->copies);
+    dynq_release(&allocator, session->sums);
+    dynq_release(&allocator, (void *)session->claims);
+    dynq_release(&allocator, session->taps);
+    dynq_release(&allocator, session->clocks);
+    dynq_release(&allocator, session->arena);
+    dynq_plan_free(session->plan);
+    dynq_thread_pool_free(session->own_pool);
+    dynq_model_free(session->model);
+    dynq_release(&allocator, session);
+}
+
+dynq_status dynq_session_arena_bytes(dynq_model *model, const dynq_session_options *options,
+                                     size_t *bytes, dynq_error *error)
+{
+    choices c = {0};
+    if (model == NULL || bytes == NULL) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "session: model or result is NULL");
+    }
+    dynq_status status = choose(options, &c, error);
+    if (status != DYNQ_OK) {
+        return status;
+    }
+    const dynq_allocator allocator = dynq_allocator_or_default(c.options.allocator);
+    dynq_plan *plan = NULL;
+    status = make_plan(model, &c, &allocator, &plan, error);
+    if (status == DYNQ_OK) {
+        *bytes = plan->arena_bytes;
+    }
+    dynq_plan_free(plan);
+    return status;
+}
+
+static int find_slot(const dynq_session *session, const char *name, bool output)
+{
+    for (size_t i = 0; i < session->plan->slot_count; i++) {
+        const dynq_slot *slot = &session->plan->slots[i];
+        if (slot->output == output && strcmp(slot->name, name) == 0) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+int dynq_session_slot(const dynq_session *session, const char *name)
+{
+    const int input = find_slot(session, name, false);
+    return input >= 0 ? input : find_slot(session, name, true);
+}
+
+int dynq_session_output_slot(const dynq_session *session, const char *name)
+{
+    return find_slot(session, name, true);
+}
+
+void dynq_session_describe(const dynq_session *session, dynq_session_info *info)
+{
+    const dynq_session_info full = {
+        .kernel = session->kernel->name,
+        .engine = session->engine == NULL ? "native" : session->engine->name,
+        .threads = session->threads,
+        .dequantized = session->dequantized,
+        .arena_bytes = session->plan->arena_bytes,
+        .weight_bytes = session->layer_bytes,
+        .steps = session->plan->step_count,
+    };
+    dynq_result_copy(info, &full, sizeof full);
+}
+
+dynq_status dynq_session_profile(const dynq_session *session, size_t index,
+                                 dynq_step_profile *profile)
+{
+    if (index >= session->plan->step_count || profile == NULL) {
+        return DYNQ_ERR_ARGUMENT;
+    }
+    const dynq_step *step = &session->plan->steps[index];
+    dynq_step_profile full = {0};
+    if (session->clocks != NULL) {
+        full = session->clocks[index].total;
+    }
+    full.node = session->model->nodes[step->node].name;
+    full.kind = dynq_step_name(step->kind);
+    dynq_result_copy(profile, &full, sizeof full);
+    return DYNQ_OK;
+}
+
+void dynq_session_profile_reset(dynq_session *session)
+{
+    if (session->clocks != NULL) {
+        memset(session->clocks, 0, session->plan->step_count * sizeof *session->clocks);
+    }
+}
