@@ -2,7 +2,6 @@
 
 #include "src/error.h"
 
-#include <float.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -10,6 +9,9 @@
 
 /* Nine significant digits bring every float back exactly. */
 #define JSON_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION(9))
+
+/* Numbers below it round to a finite float, FLT_MAX at most. */
+#define FLOAT_LIMIT 0x1.ffffffp127
 
 #define LAYOUT_P16X4 "p16x4"
 
@@ -174,7 +176,7 @@ static dynq_status get_float(const graph_reader *r, const char *where, const jso
         return bad_field(r, where, key, "is not a number");
     }
     const double number = json_number_value(field);
-    if (fabs(number) > (double)FLT_MAX) {
+    if (fabs(number) >= FLOAT_LIMIT) {
         return dynq_fail_at(r->error, DYNQ_ERR_NOT_FINITE, HEADER_OFFSET,
                             "%s: graph: '%s': \"%s\" is not a finite FP32 number", r->file, where,
                             key);

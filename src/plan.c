@@ -376,10 +376,12 @@ dynq_status dynq_plan_create(const dynq_model *model, const dynq_plan_request *r
     dynq_status status = DYNQ_ERR_MEMORY;
     p.notes = dynq_alloc(allocator, model->node_count, sizeof *p.notes);
     p.plan = dynq_alloc(allocator, 1, sizeof *p.plan);
+    if (p.plan != NULL) {
+        p.plan->allocator = *allocator;
+    }
     if (p.notes == NULL || p.plan == NULL) {
         goto cleanup;
     }
-    p.plan->allocator = *allocator;
     p.plan->value_count = model->node_count;
     p.plan->values = dynq_alloc(allocator, most, sizeof *p.plan->values);
     p.plan->slots = dynq_alloc(allocator, most, sizeof *p.plan->slots);
@@ -411,13 +413,11 @@ void dynq_plan_free(dynq_plan *plan)
         return;
     }
     const dynq_allocator allocator = plan->allocator;
-    if (allocator.release != NULL) {
-        dynq_release(&allocator, plan->steps);
-        dynq_release(&allocator, plan->values);
-        dynq_release(&allocator, plan->copies);
-        dynq_release(&allocator, plan->slots);
-        dynq_release(&allocator, plan);
-    }
+    dynq_release(&allocator, plan->steps);
+    dynq_release(&allocator, plan->values);
+    dynq_release(&allocator, plan->copies);
+    dynq_release(&allocator, plan->slots);
+    dynq_release(&allocator, plan);
 }
 
 const char *dynq_step_name(dynq_step_kind kind)

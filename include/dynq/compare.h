@@ -20,19 +20,21 @@ typedef struct dynq_metrics {
     uint64_t cosine_rows, top1_equal;
 } dynq_metrics;
 
-/* Adds rows x columns pairs; strides in floats, 0 meaning `columns`. Nothing may be NaN or Inf. */
+/* Adds rows x columns pairs; strides in floats, 0 meaning `columns`. Nothing may be NaN or Inf.
+ * Without columns nothing is added. Rows added in the same order, in one call or in many, give the
+ * same bits. One thread at a time for one *metrics. */
 DYNQ_API void dynq_metrics_add(dynq_metrics *metrics, size_t rows, size_t columns,
                                const float *reference, size_t reference_stride, const float *value,
                                size_t value_stride);
 
 typedef struct dynq_metrics_summary {
-    double sqnr_db; /* 10 log10(signal / noise); +Inf without noise, NaN without signal */
-    double
-        cosine_mean; /* of the cosines of rows; rows that are all zero on one side are left out; */
-    double cosine_min;    /* both NaN if none is left */
-    double max_abs_error; /* over all elements */
-    double mean_abs_error;
-    double mean_abs_pct_error; /* over elements whose reference is not 0; NaN if there is none */
+    double sqnr_db;     /* 10 log10(signal / noise); +Inf without noise, NaN without signal */
+    double cosine_mean; /* of the cosines of rows; rows that are all zero on one side are left */
+    double cosine_min;  /* out; both NaN if none is left */
+    double max_abs_error;      /* over all elements; 0 without any */
+    double mean_abs_error;     /* NaN without elements */
+    double mean_abs_pct_error; /* in percent of |reference|, over elements whose reference is not 0;
+                                * NaN if there is none */
     double top1_agreement; /* share of rows whose largest element (the first of equals) is at the
                             * same column; NaN without rows */
 } dynq_metrics_summary;
