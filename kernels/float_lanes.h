@@ -1,0 +1,238 @@
+/* Epilogues, ranges and quantization over sixteen lanes; what each function computes is said in
+ * kernel.h and fixed by ref.c. Include after a lanes header. */
+#ifndef DYNQ_KERNELS_FLOAT_LANES_H
+#define DYNQ_KERNELS_FLOAT_LANES_H
+
+#include "kernels/kernel.h"
+#include "kernels/math_lanes.h"
+
+#include <string.h>
+
+/* A tile of sums or products waits for its epilogue on the stack: rows of four panels. */
+enum { TILE_ROWS = 6, TILE_COLUMNS = 64 };
+
+LANES_INLINE size_t lanes_smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The range of what the lanes have seen. */
+typedef struct range_lanes {
+    lanes_s32 high, low;
+} range_lanes;
+
+LANES_INLINE range_lanes range_none(void)
+{
+    return (range_lanes){lanes_set_s32(0), lanes_set_s32(0)};
+}
+
+LANES_INLINE range_lanes range_with(range_lanes range, lanes_f32 value, size_t count)
+{
+    const lanes_s32 bits = lanes_bits(lanes_keep(value, count));
+    return (range_lanes){lanes_max_s32(range.high, bits), lanes_max_u32(range.low, bits)};
+}
+
+static inline void range_join(dynq_range_bits *range, range_lanes seen)
+{
+    const int32_t high = lanes_highest_s32(seen.high);
+    const uint32_t low = lanes_highest_u32(seen.low);
+    range->high = range->high > high ? range->high : high;
+    range->low = range->low > low ? range->low : low;
+}
+
+/* Where the values of an epilogue come from: sums of a linear layer in INT8, in which each q was
+ * lower by `offset`, or products of one in FP32. */
+typedef struct epilogue_source {
+    const int32_t *sums;
+    const float *products;
+    size_t stride;
+    const dynq_dequantize *dequantize;
+    int32_t offset;
+} epilogue_source;
+
+LANES_INLINE lanes_f32 epilogue_value(const int integer, const epilogue_source *source,
+                                      const float *bias, size_t row, size_t column, size_t count)
+{
+    const lanes_f32 b = bias == NULL ? lanes_set(0.0f) : lanes_load(bias + column, count);
+    const size_t at = row * source->stride + column;
+    if (!integer) {
+        return lanes_add(b, lanes_load(source->products + at, count));
+    }
+    const dynq_dequantize *d = source->dequantize;
+    const lanes_s32 zero = lanes_set_s32(d->row_zero[row * d->row_step] - source->offset);
+    const lanes_s32 shift = lanes_mul_s32(zero, lanes_load_s32(d->column_sum + column, count));
+    const lanes_s32 acc = lanes_sub_s32(lanes_load_s32(source->sums + at, count), shift);
+    const lanes_f32 scale = lanes_mul(lanes_set(d->row_scale[row * d->row_step]),
+                                      lanes_load(d->column_scale + column, count));
+    return lanes_fma(lanes_from_s32(acc), scale, b);
+}
+
+LANES_INLINE range_lanes epilogue_lanes(const int integer, const dynq_activation activation,
+                                        const epilogue_source *source, const dynq_epilogue *e,
+                                        size_t row, size_t column, size_t count, range_lanes range)
+{
+    lanes_f32 y = epilogue_value(integer, source, e->bias, row, column, count);
+    y = lanes_activate(activation, y);
+    if (e->residual != NULL) {
+        y = lanes_add(y, lanes_load(e->residual + row * e->residual_stride + column, count));
+    }
+    lanes_store(e->y + row * e->y_stride + column, y, count);
+    return range_with(range, y, count);
+}
+
+LANES_INLINE void epilogue_rows(const int integer, const dynq_activation activation, size_t rows,
+                                size_t columns, const epilogue_source *source,
+                                const dynq_epilogue *e)
+{
+    for (size_t m = 0; m < rows; m++) {
+        range_lanes range = range_none();
+        size_t c = 0;
+        for (; c + 16 <= columns; c += 16) {
+            range = epilogue_lanes(integer, activation, source, e, m, c, 16, range);
+        }
+        if (c < columns) {
+            range = epilogue_lanes(integer, activation, source, e, m, c, columns - c, range);
+        }
+        if (e->range != NULL) {
+            range_join(e->range + m * e->range_step, range);
+        }
+    }
+}
+
+/* One loop for each function, chosen outside of it. */
+LANES_INLINE void epilogue(const int integer, size_t rows, size_t columns,
+                           const epilogue_source *source, const dynq_epilogue *e)
+{
+    switch (e->activation) {
+    case DYNQ_ACTIVATION_NONE:
+        epilogue_rows(integer, DYNQ_ACTIVATION_NONE, rows, columns, source, e);
+        break;
+    case DYNQ_ACTIVATION_RELU:
+        epilogue_rows(integer, DYNQ_ACTIVATION_RELU, rows, columns, source, e);
+        break;
+    case DYNQ_ACTIVATION_GELU:
+        epilogue_rows(integer, DYNQ_ACTIVATION_GELU, rows, columns, source, e);
+        break;
+    case DYNQ_ACTIVATION_TANH:
+        epilogue_rows(integer, DYNQ_ACTIVATION_TANH, rows, columns, source, e);
+        break;
+    case DYNQ_ACTIVATION_SIGMOID:
+        epilogue_rows(integer, DYNQ_ACTIVATION_SIGMOID, rows, columns, source, e);
+        break;
+    }
+}
+
+static void epilogue_s32_offset(size_t rows, size_t columns, const int32_t *sums,
+                                size_t sums_stride, const dynq_dequantize *dequantize,
+                                int32_t offset, const dynq_epilogue *e)
+{
+    const epilogue_source source = {
+        .sums = sums, .stride = sums_stride, .dequantize = dequantize, .offset = offset};
+    epilogue(1, rows, columns, &source, e);
+}
+
+static void epilogue_s32(size_t rows, size_t columns, const int32_t *sums, size_t sums_stride,
+                         const dynq_dequantize *dequantize, const dynq_epilogue *e)
+{
+    epilogue_s32_offset(rows, columns, sums, sums_stride, dequantize, 0, e);
+}
+
+static void epilogue_f32(size_t rows, size_t columns, const float *products, size_t products_stride,
+                         const dynq_epilogue *e)
+{
+    const epilogue_source source = {.products = products, .stride = products_stride};
+    epilogue(0, rows, columns, &source, e);
+}
+
+/* The part of an epilogue that begins at (row, column). */
+static inline dynq_epilogue epilogue_at(const dynq_epilogue *whole, size_t row, size_t column)
+{
+    dynq_epilogue part = *whole;
+    part.y += row * whole->y_stride + column;
+    if (whole->bias != NULL) {
+        part.bias += column;
+    }
+    if (whole->residual != NULL) {
+        part.residual += row * whole->residual_stride + column;
+    }
+    if (whole->range != NULL) {
+        part.range += row * whole->range_step;
+    }
+    return part;
+}
+
+/* Takes a tile of sums (stride TILE_COLUMNS, each q lower by `offset`) to where the caller wants
+ * them; with gemm->sums the offset is already 0. */
+static void gemm_s8_finish(const dynq_gemm_s8 *gemm, size_t row, size_t rows, size_t column,
+                           size_t columns, const int32_t *sums, int32_t offset)
+{
+    if (gemm->sums != NULL) {
+        for (size_t m = 0; m < rows; m++) {
+            memcpy(gemm->sums + (row + m) * gemm->sums_stride + column, sums + m * TILE_COLUMNS,
+                   columns * sizeof *sums);
+        }
+        return;
+    }
+    dynq_dequantize dequantize = gemm->dequantize;
+    dequantize.column_scale += column;
+    dequantize.column_sum += column;
+    dequantize.row_scale += row * dequantize.row_step;
+    dequantize.row_zero += row * dequantize.row_step;
+    const dynq_epilogue part = epilogue_at(&gemm->epilogue, row, column);
+    epilogue_s32_offset(rows, columns, sums, TILE_COLUMNS, &dequantize, offset, &part);
+}
+
+static void range(const dynq_float_block *block)
+{
+    for (size_t m = 0; m < block->rows; m++) {
+        const float *x = block->x + m * block->x_stride;
+        range_lanes seen = range_none();
+        for (size_t c = 0; c < block->columns; c += 16) {
+            const size_t count = lanes_smaller(16, block->columns - c);
+            seen = range_with(seen, lanes_load(x + c, count), count);
+        }
+        range_join(block->range + m * block->range_step, seen);
+    }
+}
+
+typedef struct quantize_lanes {
+    lanes_f32 inverse, low, high;
+    lanes_s32 zero;
+} quantize_lanes;
+
+LANES_INLINE range_lanes quantize_step(const quantize_lanes *with, const float *x, uint8_t *q,
+                                       size_t count, range_lanes seen)
+{
+    const lanes_f32 value = lanes_load(x, count);
+    const lanes_f32 scaled = lanes_max(lanes_mul(value, with->inverse), with->low);
+    const lanes_s32 code = lanes_round_s32(lanes_min(scaled, with->high));
+    lanes_store_u8(q, lanes_add_s32(code, with->zero), count);
+    return range_with(seen, value, count);
+}
+
+static void quantize(const dynq_quantize_block *block)
+{
+    range_lanes seen = range_none();
+    for (size_t m = 0; m < block->rows; m++) {
+        const int32_t zero = block->row_zero[m * block->row_step];
+        const quantize_lanes with = {.inverse = lanes_set(block->row_inverse[m * block->row_step]),
+                                     .low = lanes_set((float)(block->qmin - zero)),
+                                     .high = lanes_set((float)(255 - zero)),
+                                     .zero = lanes_set_s32(zero)};
+        const float *x = block->x + m * block->x_stride;
+        uint8_t *q = block->q + m * block->q_stride;
+        size_t c = 0;
+        for (; c + 16 <= block->columns; c += 16) {
+            seen = quantize_step(&with, x + c, q + c, 16, seen);
+        }
+        if (c < block->columns) {
+            seen = quantize_step(&with, x + c, q + c, block->columns - c, seen);
+        }
+        memset(q + block->columns, zero, block->padded - block->columns);
+    }
+    if (block->range != NULL) {
+        range_join(block->range, seen);
+    }
+}
+
+#endif

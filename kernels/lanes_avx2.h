@@ -1,0 +1,269 @@
+/* Sixteen lanes of float or int32, in two ymm registers. The same names as in lanes_avx512.h, so
+ * that float_lanes.h is written once. Every function is the exact IEEE or modulo-2^32 operation in
+ * each lane. `count` is 1 to 16; lanes from `count` on are neither read from memory nor written to
+ * it, and read as zero. */
+#ifndef DYNQ_KERNELS_LANES_AVX2_H
+#define DYNQ_KERNELS_LANES_AVX2_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LANES_INLINE static inline __attribute__((always_inline, unused))
+
+typedef struct lanes_f32 {
+    __m256 low, high;
+} lanes_f32;
+
+typedef struct lanes_s32 {
+    __m256i low, high;
+} lanes_s32;
+
+/* All bits of a lane are equal. */
+typedef lanes_s32 lanes_mask;
+
+/* The lanes below `count`. */
+LANES_INLINE lanes_mask lanes_below(size_t count)
+{
+    const __m256i n = _mm256_set1_epi32((int)count);
+    return (lanes_mask){_mm256_cmpgt_epi32(n, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)),
+                        _mm256_cmpgt_epi32(n, _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15))};
+}
+
+LANES_INLINE lanes_f32 lanes_load(const float *p, size_t count)
+{
+    if (count == 16) {
+        return (lanes_f32){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+    }
+    const lanes_mask mask = lanes_below(count);
+    if (count <= 8) {
+        return (lanes_f32){_mm256_maskload_ps(p, mask.low), _mm256_setzero_ps()};
+    }
+    return (lanes_f32){_mm256_loadu_ps(p), _mm256_maskload_ps(p + 8, mask.high)};
+}
+
+LANES_INLINE lanes_s32 lanes_load_s32(const int32_t *p, size_t count)
+{
+    const lanes_f32 a = lanes_load((const float *)p, count);
+    return (lanes_s32){_mm256_castps_si256(a.low), _mm256_castps_si256(a.high)};
+}
+
+LANES_INLINE void lanes_store(float *p, lanes_f32 a, size_t count)
+{
+    if (count == 16) {
+        _mm256_storeu_ps(p, a.low);
+        _mm256_storeu_ps(p + 8, a.high);
+        return;
+    }
+    const lanes_mask mask = lanes_below(count);
+    if (count <= 8) {
+        _mm256_maskstore_ps(p, mask.low, a.low);
+    } else {
+        _mm256_storeu_ps(p, a.low);
+        _mm256_maskstore_ps(p + 8, mask.high, a.high);
+    }
+}
+
+LANES_INLINE void lanes_store_s32(int32_t *p, lanes_s32 a)
+{
+    _mm256_storeu_si256((__m256i *)p, a.low);
+    _mm256_storeu_si256((__m256i *)(p + 8), a.high);
+}
+
+/* The low bytes of lanes that are 0 to 255. */
+LANES_INLINE void lanes_store_u8(uint8_t *p, lanes_s32 a, size_t count)
+{
+    const __m256i words =
+        _mm256_permute4x64_epi64(_mm256_packs_epi32(a.low, a.high), _MM_SHUFFLE(3, 1, 2, 0));
+    const __m128i bytes =
+        _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    if (count == 16) {
+        _mm_storeu_si128((__m128i *)p, bytes);
+    } else {
+        uint8_t all[16];
+        _mm_storeu_si128((__m128i *)all, bytes);
+        memcpy(p, all, count);
+    }
+}
+
+LANES_INLINE lanes_f32 lanes_set(float a)
+{
+    return (lanes_f32){_mm256_set1_ps(a), _mm256_set1_ps(a)};
+}
+
+LANES_INLINE lanes_s32 lanes_set_s32(int32_t a)
+{
+    return (lanes_s32){_mm256_set1_epi32(a), _mm256_set1_epi32(a)};
+}
+
+LANES_INLINE lanes_f32 lanes_add(lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_f32){_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+}
+
+LANES_INLINE lanes_f32 lanes_sub(lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_f32){_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)};
+}
+
+LANES_INLINE lanes_f32 lanes_mul(lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_f32){_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+}
+
+LANES_INLINE lanes_f32 lanes_div(lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_f32){_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
+}
+
+/* a * b + c, rounded once. */
+LANES_INLINE lanes_f32 lanes_fma(lanes_f32 a, lanes_f32 b, lanes_f32 c)
+{
+    return (lanes_f32){_mm256_fmadd_ps(a.low, b.low, c.low),
+                       _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+
+/* a > b ? a : b, so b if either is NaN. */
+LANES_INLINE lanes_f32 lanes_max(lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_f32){_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)};
+}
+
+/* a < b ? a : b, so b if either is NaN. */
+LANES_INLINE lanes_f32 lanes_min(lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_f32){_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)};
+}
+
+LANES_INLINE lanes_s32 lanes_bits(lanes_f32 a)
+{
+    return (lanes_s32){_mm256_castps_si256(a.low), _mm256_castps_si256(a.high)};
+}
+
+LANES_INLINE lanes_f32 lanes_from_bits(lanes_s32 a)
+{
+    return (lanes_f32){_mm256_castsi256_ps(a.low), _mm256_castsi256_ps(a.high)};
+}
+
+/* To the nearest integer, ties to even; out of range and NaN give INT32_MIN. */
+LANES_INLINE lanes_s32 lanes_round_s32(lanes_f32 a)
+{
+    return (lanes_s32){_mm256_cvtps_epi32(a.low), _mm256_cvtps_epi32(a.high)};
+}
+
+LANES_INLINE lanes_f32 lanes_from_s32(lanes_s32 a)
+{
+    return (lanes_f32){_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)};
+}
+
+LANES_INLINE lanes_s32 lanes_add_s32(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
+}
+
+LANES_INLINE lanes_s32 lanes_sub_s32(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)};
+}
+
+LANES_INLINE lanes_s32 lanes_mul_s32(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){_mm256_mullo_epi32(a.low, b.low), _mm256_mullo_epi32(a.high, b.high)};
+}
+
+LANES_INLINE lanes_s32 lanes_and(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)};
+}
+
+LANES_INLINE lanes_s32 lanes_or(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)};
+}
+
+/* Into the place of the exponent. */
+LANES_INLINE lanes_s32 lanes_shift_left_23(lanes_s32 a)
+{
+    return (lanes_s32){_mm256_slli_epi32(a.low, 23), _mm256_slli_epi32(a.high, 23)};
+}
+
+/* Half, rounded down. */
+LANES_INLINE lanes_s32 lanes_halve_s32(lanes_s32 a)
+{
+    return (lanes_s32){_mm256_srai_epi32(a.low, 1), _mm256_srai_epi32(a.high, 1)};
+}
+
+LANES_INLINE lanes_s32 lanes_max_s32(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){_mm256_max_epi32(a.low, b.low), _mm256_max_epi32(a.high, b.high)};
+}
+
+LANES_INLINE lanes_s32 lanes_max_u32(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){_mm256_max_epu32(a.low, b.low), _mm256_max_epu32(a.high, b.high)};
+}
+
+LANES_INLINE int32_t lanes_highest_s32(lanes_s32 a)
+{
+    const __m256i eight = _mm256_max_epi32(a.low, a.high);
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, _MM_SHUFFLE(1, 0, 3, 2)));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, _MM_SHUFFLE(2, 3, 0, 1)));
+    return _mm_cvtsi128_si32(m);
+}
+
+LANES_INLINE uint32_t lanes_highest_u32(lanes_s32 a)
+{
+    const __m256i eight = _mm256_max_epu32(a.low, a.high);
+    __m128i m = _mm_max_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    m = _mm_max_epu32(m, _mm_shuffle_epi32(m, _MM_SHUFFLE(1, 0, 3, 2)));
+    m = _mm_max_epu32(m, _mm_shuffle_epi32(m, _MM_SHUFFLE(2, 3, 0, 1)));
+    return (uint32_t)_mm_cvtsi128_si32(m);
+}
+
+/* The largest lane of a, none of which is NaN; of zeros, either. */
+LANES_INLINE float lanes_highest(lanes_f32 a)
+{
+    const __m256 eight = _mm256_max_ps(a.low, a.high);
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* The sum of the lanes: the upper half is added to the lower one, four times. */
+LANES_INLINE float lanes_fold(lanes_f32 a)
+{
+    const __m256 eight = _mm256_add_ps(a.low, a.high);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* Ordered: false if either is NaN. */
+LANES_INLINE lanes_mask lanes_less(lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_mask){_mm256_castps_si256(_mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ)),
+                        _mm256_castps_si256(_mm256_cmp_ps(a.high, b.high, _CMP_LT_OQ))};
+}
+
+/* mask ? a : b */
+LANES_INLINE lanes_f32 lanes_select(lanes_mask mask, lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_f32){_mm256_blendv_ps(b.low, a.low, _mm256_castsi256_ps(mask.low)),
+                       _mm256_blendv_ps(b.high, a.high, _mm256_castsi256_ps(mask.high))};
+}
+
+/* a in the lanes below `count`, zero in the others. */
+LANES_INLINE lanes_f32 lanes_keep(lanes_f32 a, size_t count)
+{
+    return count == 16 ? a : lanes_from_bits(lanes_and(lanes_bits(a), lanes_below(count)));
+}
+
+/* a in the lanes below `count`, b in the others. */
+LANES_INLINE lanes_f32 lanes_fill(lanes_f32 a, size_t count, float b)
+{
+    return count == 16 ? a : lanes_select(lanes_below(count), a, lanes_set(b));
+}
+
+#endif

@@ -1,0 +1,223 @@
+/* Sixteen lanes of float or int32, in one zmm register. The same names as in lanes_avx2.h, so that
+ * float_lanes.h is written once. Every function is the exact IEEE or modulo-2^32 operation in each
+ * lane. `count` is 1 to 16; lanes from `count` on are neither read from memory nor written to it,
+ * and read as zero. */
+#ifndef DYNQ_KERNELS_LANES_AVX512_H
+#define DYNQ_KERNELS_LANES_AVX512_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LANES_INLINE static inline __attribute__((always_inline, unused))
+
+typedef __m512 lanes_f32;
+typedef __m512i lanes_s32;
+typedef __mmask16 lanes_mask;
+
+/* The lanes below `count`. */
+LANES_INLINE lanes_mask lanes_below(size_t count)
+{
+    return (lanes_mask)((1u << count) - 1);
+}
+
+LANES_INLINE lanes_f32 lanes_load(const float *p, size_t count)
+{
+    return count == 16 ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(lanes_below(count), p);
+}
+
+LANES_INLINE lanes_s32 lanes_load_s32(const int32_t *p, size_t count)
+{
+    return count == 16 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi32(lanes_below(count), p);
+}
+
+LANES_INLINE void lanes_store(float *p, lanes_f32 a, size_t count)
+{
+    if (count == 16) {
+        _mm512_storeu_ps(p, a);
+    } else {
+        _mm512_mask_storeu_ps(p, lanes_below(count), a);
+    }
+}
+
+LANES_INLINE void lanes_store_s32(int32_t *p, lanes_s32 a)
+{
+    _mm512_storeu_si512(p, a);
+}
+
+/* The low bytes. */
+LANES_INLINE void lanes_store_u8(uint8_t *p, lanes_s32 a, size_t count)
+{
+    if (count == 16) {
+        _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(a));
+    } else {
+        _mm512_mask_cvtepi32_storeu_epi8(p, lanes_below(count), a);
+    }
+}
+
+LANES_INLINE lanes_f32 lanes_set(float a)
+{
+    return _mm512_set1_ps(a);
+}
+
+LANES_INLINE lanes_s32 lanes_set_s32(int32_t a)
+{
+    return _mm512_set1_epi32(a);
+}
+
+LANES_INLINE lanes_f32 lanes_add(lanes_f32 a, lanes_f32 b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+LANES_INLINE lanes_f32 lanes_sub(lanes_f32 a, lanes_f32 b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+LANES_INLINE lanes_f32 lanes_mul(lanes_f32 a, lanes_f32 b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+LANES_INLINE lanes_f32 lanes_div(lanes_f32 a, lanes_f32 b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+/* a * b + c, rounded once. */
+LANES_INLINE lanes_f32 lanes_fma(lanes_f32 a, lanes_f32 b, lanes_f32 c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+/* a > b ? a : b, so b if either is NaN. */
+LANES_INLINE lanes_f32 lanes_max(lanes_f32 a, lanes_f32 b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+/* a < b ? a : b, so b if either is NaN. */
+LANES_INLINE lanes_f32 lanes_min(lanes_f32 a, lanes_f32 b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+LANES_INLINE lanes_s32 lanes_bits(lanes_f32 a)
+{
+    return _mm512_castps_si512(a);
+}
+
+LANES_INLINE lanes_f32 lanes_from_bits(lanes_s32 a)
+{
+    return _mm512_castsi512_ps(a);
+}
+
+/* To the nearest integer, ties to even; out of range and NaN give INT32_MIN. */
+LANES_INLINE lanes_s32 lanes_round_s32(lanes_f32 a)
+{
+    return _mm512_cvtps_epi32(a);
+}
+
+LANES_INLINE lanes_f32 lanes_from_s32(lanes_s32 a)
+{
+    return _mm512_cvtepi32_ps(a);
+}
+
+LANES_INLINE lanes_s32 lanes_add_s32(lanes_s32 a, lanes_s32 b)
+{
+    return _mm512_add_epi32(a, b);
+}
+
+LANES_INLINE lanes_s32 lanes_sub_s32(lanes_s32 a, lanes_s32 b)
+{
+    return _mm512_sub_epi32(a, b);
+}
+
+LANES_INLINE lanes_s32 lanes_mul_s32(lanes_s32 a, lanes_s32 b)
+{
+    return _mm512_mullo_epi32(a, b);
+}
+
+LANES_INLINE lanes_s32 lanes_and(lanes_s32 a, lanes_s32 b)
+{
+    return _mm512_and_si512(a, b);
+}
+
+LANES_INLINE lanes_s32 lanes_or(lanes_s32 a, lanes_s32 b)
+{
+    return _mm512_or_si512(a, b);
+}
+
+/* Into the place of the exponent. */
+LANES_INLINE lanes_s32 lanes_shift_left_23(lanes_s32 a)
+{
+    return _mm512_slli_epi32(a, 23);
+}
+
+/* Half, rounded down. */
+LANES_INLINE lanes_s32 lanes_halve_s32(lanes_s32 a)
+{
+    return _mm512_srai_epi32(a, 1);
+}
+
+LANES_INLINE lanes_s32 lanes_max_s32(lanes_s32 a, lanes_s32 b)
+{
+    return _mm512_max_epi32(a, b);
+}
+
+LANES_INLINE lanes_s32 lanes_max_u32(lanes_s32 a, lanes_s32 b)
+{
+    return _mm512_max_epu32(a, b);
+}
+
+LANES_INLINE int32_t lanes_highest_s32(lanes_s32 a)
+{
+    return _mm512_reduce_max_epi32(a);
+}
+
+LANES_INLINE uint32_t lanes_highest_u32(lanes_s32 a)
+{
+    return _mm512_reduce_max_epu32(a);
+}
+
+/* The largest lane of a, none of which is NaN; of zeros, either. */
+LANES_INLINE float lanes_highest(lanes_f32 a)
+{
+    return _mm512_reduce_max_ps(a);
+}
+
+/* The sum of the lanes: the upper half is added to the lower one, four times. */
+LANES_INLINE float lanes_fold(lanes_f32 a)
+{
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* Ordered: false if either is NaN. */
+LANES_INLINE lanes_mask lanes_less(lanes_f32 a, lanes_f32 b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+
+/* mask ? a : b */
+LANES_INLINE lanes_f32 lanes_select(lanes_mask mask, lanes_f32 a, lanes_f32 b)
+{
+    return _mm512_mask_blend_ps(mask, b, a);
+}
+
+/* a in the lanes below `count`, zero in the others. */
+LANES_INLINE lanes_f32 lanes_keep(lanes_f32 a, size_t count)
+{
+    return count == 16 ? a : _mm512_maskz_mov_ps(lanes_below(count), a);
+}
+
+/* a in the lanes below `count`, b in the others. */
+LANES_INLINE lanes_f32 lanes_fill(lanes_f32 a, size_t count, float b)
+{
+    return count == 16 ? a : _mm512_mask_mov_ps(_mm512_set1_ps(b), lanes_below(count), a);
+}
+
+#endif

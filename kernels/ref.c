@@ -1,0 +1,285 @@
+/* The reference kernel: portable C, one element at a time, the specification of every other kernel.
+ * ref_math.h has what happens to one float, README.md the formulas and the layouts. */
+#include "kernels/ref_math.h"
+#include "kernels/table.h"
+
+#define PANEL 16 /* columns of a panel */
+#define GROUP 4  /* inputs that stand together in a panel of codes */
+
+static size_t columns_of_panel(size_t columns, size_t first)
+{
+    return columns - first < PANEL ? columns - first : PANEL;
+}
+
+static void join(dynq_range_bits *range, float x)
+{
+    const uint32_t bits = dynq_ref_bits(x);
+    if ((int32_t)bits > range->high) {
+        range->high = (int32_t)bits;
+    }
+    if (bits > range->low) {
+        range->low = bits;
+    }
+}
+
+static void join_row(dynq_range_bits *range, const float *x, size_t columns)
+{
+    for (size_t c = 0; c < columns; c++) {
+        join(range, x[c]);
+    }
+}
+
+/* Activation, residual, store and range of one result; v has its bias already. */
+static void emit(const dynq_epilogue *epilogue, size_t row, size_t column, float v)
+{
+    float y = dynq_ref_activate(epilogue->activation, v);
+    if (epilogue->residual != NULL) {
+        y += epilogue->residual[row * epilogue->residual_stride + column];
+    }
+    epilogue->y[row * epilogue->y_stride + column] = y;
+    if (epilogue->range != NULL) {
+        join(&epilogue->range[row * epilogue->range_step], y);
+    }
+}
+
+static float bias_of(const dynq_epilogue *epilogue, size_t column)
+{
+    return epilogue->bias != NULL ? epilogue->bias[column] : 0.0f;
+}
+
+static void emit_s32(const dynq_dequantize *dequantize, const dynq_epilogue *epilogue, size_t row,
+                     size_t column, uint32_t sum)
+{
+    const uint32_t zero = (uint32_t)dequantize->row_zero[row * dequantize->row_step];
+    const int32_t acc = (int32_t)(sum - zero * (uint32_t)dequantize->column_sum[column]);
+    const float scale =
+        dequantize->row_scale[row * dequantize->row_step] * dequantize->column_scale[column];
+    emit(epilogue, row, column, fmaf((float)acc, scale, bias_of(epilogue, column)));
+}
+
+static void emit_f32(const dynq_epilogue *epilogue, size_t row, size_t column, float acc)
+{
+    emit(epilogue, row, column, acc + bias_of(epilogue, column));
+}
+
+/* Sums of one row with the columns of one panel, modulo 2^32. */
+static void multiply_s8(const uint8_t *q, const int8_t *panel, size_t kpad, uint32_t acc[PANEL])
+{
+    memset(acc, 0, PANEL * sizeof *acc);
+    for (size_t k = 0; k < kpad; k += GROUP) {
+        for (size_t c = 0; c < PANEL; c++) {
+            for (size_t i = 0; i < GROUP; i++) {
+                acc[c] += (uint32_t)(q[k + i] * panel[k * PANEL + c * GROUP + i]);
+            }
+        }
+    }
+}
+
+static void gemm_s8(const dynq_gemm_s8 *gemm)
+{
+    for (size_t first = 0; first < gemm->columns; first += PANEL) {
+        const int8_t *panel = gemm->panels + first * gemm->kpad;
+        const size_t width = columns_of_panel(gemm->columns, first);
+        for (size_t m = 0; m < gemm->rows; m++) {
+            uint32_t acc[PANEL];
+            multiply_s8(gemm->q + m * gemm->q_stride, panel, gemm->kpad, acc);
+            for (size_t c = 0; c < width; c++) {
+                if (gemm->sums != NULL) {
+                    gemm->sums[m * gemm->sums_stride + first + c] = (int32_t)acc[c];
+                } else {
+                    emit_s32(&gemm->dequantize, &gemm->epilogue, m, first + c, acc[c]);
+                }
+            }
+        }
+    }
+}
+
+static void gemm_f32(const dynq_gemm_f32 *gemm)
+{
+    for (size_t first = 0; first < gemm->columns; first += PANEL) {
+        const float *panel = gemm->panels + first * gemm->k;
+        const size_t width = columns_of_panel(gemm->columns, first);
+        for (size_t m = 0; m < gemm->rows; m++) {
+            const float *x = gemm->x + m * gemm->x_stride;
+            for (size_t c = 0; c < width; c++) {
+                float acc = 0.0f;
+                for (size_t k = 0; k < gemm->k; k++) {
+                    acc = fmaf(x[k], panel[k * PANEL + c], acc);
+                }
+                if (gemm->products != NULL) {
+                    gemm->products[m * gemm->products_stride + first + c] = acc;
+                } else {
+                    emit_f32(&gemm->epilogue, m, first + c, acc);
+                }
+            }
+        }
+    }
+}
+
+static void epilogue_s32(size_t rows, size_t columns, const int32_t *sums, size_t sums_stride,
+                         const dynq_dequantize *dequantize, const dynq_epilogue *epilogue)
+{
+    for (size_t m = 0; m < rows; m++) {
+        for (size_t n = 0; n < columns; n++) {
+            emit_s32(dequantize, epilogue, m, n, (uint32_t)sums[m * sums_stride + n]);
+        }
+    }
+}
+
+static void epilogue_f32(size_t rows, size_t columns, const float *products, size_t products_stride,
+                         const dynq_epilogue *epilogue)
+{
+    for (size_t m = 0; m < rows; m++) {
+        for (size_t n = 0; n < columns; n++) {
+            emit_f32(epilogue, m, n, products[m * products_stride + n]);
+        }
+    }
+}
+
+static void range(const dynq_float_block *block)
+{
+    for (size_t m = 0; m < block->rows; m++) {
+        join_row(&block->range[m * block->range_step], block->x + m * block->x_stride,
+                 block->columns);
+    }
+}
+
+static void quantize(const dynq_quantize_block *block)
+{
+    for (size_t m = 0; m < block->rows; m++) {
+        const float *x = block->x + m * block->x_stride;
+        uint8_t *q = block->q + m * block->q_stride;
+        const float inverse = block->row_inverse[m * block->row_step];
+        const int32_t zero = block->row_zero[m * block->row_step];
+        for (size_t c = 0; c < block->columns; c++) {
+            q[c] = dynq_ref_quantize(x[c], inverse, zero, block->qmin);
+        }
+        for (size_t c = block->columns; c < block->padded; c++) {
+            q[c] = (uint8_t)zero;
+        }
+        if (block->range != NULL) {
+            join_row(block->range, x, block->columns);
+        }
+    }
+}
+
+/* The range of a finished row. */
+static void join_result(const dynq_float_block *block, size_t row)
+{
+    if (block->range != NULL) {
+        join_row(&block->range[row * block->range_step], block->y + row * block->y_stride,
+                 block->columns);
+    }
+}
+
+static void activate(const dynq_float_block *block)
+{
+    for (size_t m = 0; m < block->rows; m++) {
+        const float *x = block->x + m * block->x_stride;
+        float *y = block->y + m * block->y_stride;
+        for (size_t c = 0; c < block->columns; c++) {
+            y[c] = dynq_ref_activate(block->activation, x[c]);
+        }
+        join_result(block, m);
+    }
+}
+
+static void add(const dynq_float_block *block)
+{
+    for (size_t m = 0; m < block->rows; m++) {
+        const float *x = block->x + m * block->x_stride;
+        const float *other = block->other + m * block->other_stride;
+        float *y = block->y + m * block->y_stride;
+        for (size_t c = 0; c < block->columns; c++) {
+            y[c] = x[c] + other[c];
+        }
+        join_result(block, m);
+    }
+}
+
+static void multiply(const dynq_float_block *block)
+{
+    for (size_t m = 0; m < block->rows; m++) {
+        const float *x = block->x + m * block->x_stride;
+        const float *other = block->other + m * block->other_stride;
+        float *y = block->y + m * block->y_stride;
+        for (size_t c = 0; c < block->columns; c++) {
+            y[c] = x[c] * other[c];
+        }
+        join_result(block, m);
+    }
+}
+
+/* The taint is that of x, not of x - max, which overflows for finite rows from -3e38 to 3e38. */
+static void softmax_row(const float *x, float *y, size_t columns)
+{
+    float max = -INFINITY;
+    for (size_t c = 0; c < columns; c++) {
+        max = dynq_ref_max(x[c], max);
+    }
+    float lanes[DYNQ_LANES] = {0};
+    for (size_t c = 0; c < columns; c++) {
+        const float e = dynq_ref_exp(x[c] - max) + dynq_ref_taint(x[c]);
+        lanes[c % DYNQ_LANES] += e;
+        y[c] = e;
+    }
+    const float inverse = 1.0f / dynq_ref_fold(lanes);
+    for (size_t c = 0; c < columns; c++) {
+        y[c] *= inverse;
+    }
+}
+
+static void softmax(const dynq_float_block *block)
+{
+    for (size_t m = 0; m < block->rows; m++) {
+        softmax_row(block->x + m * block->x_stride, block->y + m * block->y_stride, block->columns);
+        join_result(block, m);
+    }
+}
+
+/* The taint is for squares that overflow: 1 / sqrt(Inf) = 0 would hide it. */
+static void layer_norm_row(const dynq_float_block *block, const float *x, float *y)
+{
+    const float columns = (float)block->columns;
+    float lanes[DYNQ_LANES] = {0};
+    for (size_t c = 0; c < block->columns; c++) {
+        lanes[c % DYNQ_LANES] += x[c];
+    }
+    const float mean = dynq_ref_fold(lanes) / columns;
+
+    memset(lanes, 0, sizeof lanes);
+    for (size_t c = 0; c < block->columns; c++) {
+        const float d = x[c] - mean;
+        lanes[c % DYNQ_LANES] = fmaf(d, d, lanes[c % DYNQ_LANES]);
+    }
+    const float variance = dynq_ref_fold(lanes) / columns;
+    const float r = 1.0f / sqrtf(variance + block->epsilon) + dynq_ref_taint(variance);
+
+    for (size_t c = 0; c < block->columns; c++) {
+        y[c] = fmaf((x[c] - mean) * r, block->weight[c], block->bias[c]);
+    }
+}
+
+static void layer_norm(const dynq_float_block *block)
+{
+    for (size_t m = 0; m < block->rows; m++) {
+        layer_norm_row(block, block->x + m * block->x_stride, block->y + m * block->y_stride);
+        join_result(block, m);
+    }
+}
+
+const dynq_kernel dynq_kernel_ref = {
+    .name = "ref",
+    .features = 0,
+    .gemm_s8 = gemm_s8,
+    .gemm_f32 = gemm_f32,
+    .epilogue_s32 = epilogue_s32,
+    .epilogue_f32 = epilogue_f32,
+    .range = range,
+    .quantize = quantize,
+    .activate = activate,
+    .add = add,
+    .multiply = multiply,
+    .softmax = softmax,
+    .layer_norm = layer_norm,
+};

@@ -1,0 +1,12 @@
+/* The entries of the kernel table, one per file. Only kernels.c and tests name them; everybody else
+ * asks the table (kernel.h). */
+#ifndef DYNQ_KERNELS_TABLE_H
+#define DYNQ_KERNELS_TABLE_H
+
+#include "kernels/kernel.h"
+
+extern const dynq_kernel dynq_kernel_ref;
+extern const dynq_kernel dynq_kernel_avx2;        /* in builds for x86-64 only */
+extern const dynq_kernel dynq_kernel_avx512_vnni; /* likewise */
+
+#endif
