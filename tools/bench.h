@@ -1,0 +1,104 @@
+/* What the parts of `dynq bench` share. */
+#ifndef DYNQ_TOOLS_BENCH_H
+#define DYNQ_TOOLS_BENCH_H
+
+#include "tools/command.h"
+#include "tools/data.h"
+#include "tools/runner.h"
+
+#include <dynq/cpu.h>
+
+typedef struct bench_options {
+    option_sizes batches, threads;
+    const char *data, *calibration, *html, *engine;
+    uint64_t repeat;
+    int explain;
+    int granularity; /* a dynq_scope: the choices are in the same order */
+    double min_speedup;
+} bench_options;
+
+/* Three engines in FP32, two in INT8 with dynamic and with static ranges. */
+#define BENCH_MAX_LINES 7
+
+/* What is measured beside each other. */
+typedef struct bench_line {
+    char name[40];      /* "native int8-static" */
+    const char *engine; /* "native" */
+    const dynq_engine *table;
+    dynq_model *model; /* borrowed */
+    dynq_precision precision;
+    const char *ranges; /* "dynamic", "static", "mixed"; NULL in FP32 */
+    int dequantized;    /* FP32 on the dequantized weights of an INT8 file */
+    int tone;           /* of its bars */
+} bench_line;
+
+/* A line at one batch and number of threads. */
+typedef struct bench_run {
+    const bench_line *line;
+    size_t batch, inner; /* rows of a run, runs of a repetition */
+    uint32_t threads;
+    statistics ms;  /* of one run */
+    double speedup; /* against the baseline */
+    const bench_line *baseline;
+} bench_run;
+
+/* Microseconds of one run in one node, split by phase. */
+enum { BENCH_RANGE, BENCH_QUANTIZE, BENCH_GEMM, BENCH_EPILOGUE, BENCH_OTHER, BENCH_PHASES };
+extern const char *const bench_phase_names[BENCH_PHASES];
+
+typedef struct bench_node {
+    const char *name; /* belongs to the model */
+    double us[BENCH_PHASES];
+} bench_node;
+
+/* Where the time of one line goes at one batch and number of threads. */
+typedef struct bench_profile {
+    const bench_line *line;
+    size_t batch;
+    uint32_t threads;
+    bench_node *nodes;
+    size_t node_count;
+} bench_profile;
+
+typedef struct bench {
+    const command_call *call;
+    const bench_options *options;
+    dynq_model *model, *dynamic, *fixed; /* the file; made of it with dynamic and static ranges */
+    bench_line lines[BENCH_MAX_LINES];
+    size_t line_count;
+    size_t *batches; /* ascending, each once */
+    size_t batch_count;
+    uint32_t *threads; /* ascending, each once, at most the usable CPUs */
+    size_t thread_count;
+    float **inputs; /* of each input of the model: rows of the largest batch */
+    size_t input_count;
+    bench_run *runs; /* by threads, then batch, then line */
+    size_t run_count;
+    bench_profile *profiles; /* empty without --explain */
+    size_t profile_count;
+    dynq_cpu cpu;
+    const char *kernel;
+} bench;
+
+/* bench_lines.c: opens and quantizes the models and lists what is measured. Prints its error. */
+exit_code bench_make_lines(bench *self);
+
+/* bench_measure.c */
+exit_code bench_measure(bench *self);
+exit_code bench_explain(bench *self);
+double bench_node_total(const bench_node *node);
+double bench_profile_total(const bench_profile *profile);
+
+/* bench_text.c: the results on stdout, as the call asks. */
+void bench_print(const bench *self);
+void bench_print_json(const bench *self);
+/* The machine and the build in one line. */
+void bench_describe(const bench *self, char *text, size_t size);
+/* What speedups are against. */
+void bench_describe_baseline(const bench *self, char *text, size_t size);
+extern const char bench_profile_note[];
+
+/* bench_html.c: the page. Prints its error. */
+exit_code bench_write_html(const bench *self);
+
+#endif

@@ -1,0 +1,267 @@
+#include "tools/bench.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/allocate.h"
+#include "tools/plot.h"
+#include "tools/report.h"
+
+#define MOST_CARDS 6
+/* Latency plots, profiles and nodes beyond these are in the tables only. */
+#define MOST_LATENCIES 12
+#define MOST_PROFILES  6
+#define MOST_NODES     24
+
+static void point_name(const bench_run *run, char *text, size_t size)
+{
+    snprintf(text, size, "batch %zu, %u thread%s", run->batch, run->threads,
+             run->threads == 1 ? "" : "s");
+}
+
+/* The first run of point `index`: a point is one batch and number of threads. */
+static const bench_run *point_at(const bench *self, size_t index)
+{
+    return self->runs + index * self->line_count;
+}
+
+static size_t point_count(const bench *self)
+{
+    return self->run_count / self->line_count;
+}
+
+/* The fastest INT8 run of a point; NULL if INT8 was not measured. */
+static const bench_run *fastest_int8(const bench *self, size_t point)
+{
+    const bench_run *best = NULL;
+    const bench_run *runs = point_at(self, point);
+    for (size_t i = 0; i < self->line_count; i++) {
+        if (runs[i].line->precision == DYNQ_PRECISION_INT8 &&
+            (best == NULL || runs[i].speedup > best->speedup)) {
+            best = &runs[i];
+        }
+    }
+    return best;
+}
+
+static void add_cards(report *page, const bench *self)
+{
+    report_card cards[MOST_CARDS];
+    char labels[MOST_CARDS][64], values[MOST_CARDS][32], notes[MOST_CARDS][160];
+    size_t count = 0;
+    for (size_t p = 0; p < point_count(self) && count < MOST_CARDS; p++) {
+        const bench_run *best = fastest_int8(self, p);
+        if (best == NULL) {
+            continue;
+        }
+        point_name(best, labels[count], sizeof labels[count]);
+        snprintf(values[count], sizeof values[count], "%.2f\xC3\x97", best->speedup);
+        snprintf(notes[count], sizeof notes[count], "%s, %.3g ms, against %s", best->line->name,
+                 best->ms.median, best->baseline->name);
+        cards[count] = (report_card){labels[count], values[count], notes[count]};
+        count++;
+    }
+    report_cards(page, cards, count);
+}
+
+/* One bar for each line, at one point. */
+static void add_latency(report *page, const bench *self, size_t point)
+{
+    const bench_run *runs = point_at(self, point);
+    char title[80];
+    const char *category = "milliseconds for a run, median";
+    plot_series series[BENCH_MAX_LINES];
+    for (size_t i = 0; i < self->line_count; i++) {
+        series[i] = (plot_series){
+            .name = runs[i].line->name, .tone = runs[i].line->tone, .values = &runs[i].ms.median};
+    }
+    point_name(runs, title, sizeof title);
+    const plot_bars bars = {.description = title,
+                            .unit = "ms",
+                            .decimals = runs[0].ms.median < 1 ? 4 : 2,
+                            .categories = &category,
+                            .category_count = 1,
+                            .series = series,
+                            .series_count = self->line_count};
+    report_figure_begin(page, title, NULL);
+    plot_bars_draw(&page->body, &bars);
+    report_figure_end(page);
+}
+
+static void add_speedups(report *page, const bench *self)
+{
+    const size_t points = point_count(self);
+    char(*names)[80] = allocate(points, sizeof *names);
+    const char **categories = allocate(points, sizeof *categories);
+    double *values = allocate(points * self->line_count, sizeof *values);
+    plot_series series[BENCH_MAX_LINES];
+    for (size_t p = 0; p < points; p++) {
+        point_name(point_at(self, p), names[p], sizeof names[p]);
+        categories[p] = names[p];
+        for (size_t i = 0; i < self->line_count; i++) {
+            values[i * points + p] = point_at(self, p)[i].speedup;
+        }
+    }
+    for (size_t i = 0; i < self->line_count; i++) {
+        series[i] = (plot_series){.name = self->lines[i].name,
+                                  .tone = self->lines[i].tone,
+                                  .values = values + i * points};
+    }
+    const plot_bars bars = {.description = "speedup of every line",
+                            .unit = "\xC3\x97",
+                            .decimals = 2,
+                            .categories = categories,
+                            .category_count = points,
+                            .series = series,
+                            .series_count = self->line_count};
+    report_figure_begin(page, "Speedup", "Times as fast as the baseline, which has 1.");
+    plot_bars_draw(&page->body, &bars);
+    report_figure_end(page);
+    free(values);
+    free(categories);
+    free(names);
+}
+
+/* Rows per second against the batch, for one number of threads. */
+static void add_throughput(report *page, const bench *self, size_t thread)
+{
+    const size_t count = self->batch_count;
+    double *x = allocate(count, sizeof *x);
+    double *values = allocate(count * self->line_count, sizeof *values);
+    plot_series series[BENCH_MAX_LINES];
+    char title[80];
+    for (size_t b = 0; b < count; b++) {
+        const bench_run *runs = point_at(self, thread * count + b);
+        x[b] = (double)runs->batch;
+        for (size_t i = 0; i < self->line_count; i++) {
+            values[i * count + b] = (double)runs[i].batch / runs[i].ms.median;
+        }
+    }
+    for (size_t i = 0; i < self->line_count; i++) {
+        series[i] = (plot_series){
+            .name = self->lines[i].name, .tone = self->lines[i].tone, .values = values + i * count};
+    }
+    snprintf(title, sizeof title, "Throughput with %u thread%s", self->threads[thread],
+             self->threads[thread] == 1 ? "" : "s");
+    report_figure_begin(page, title, "Higher is better.");
+    plot_lines(&page->body, title, "rows in a batch", "thousand rows per second", x, count, series,
+               self->line_count);
+    report_figure_end(page);
+    free(values);
+    free(x);
+}
+
+static void add_run_table(report *page, const bench *self)
+{
+    static const report_column columns[] = {
+        {"engine", 0},  {"batch", 1}, {"threads", 1}, {"median ms", 1}, {"min ms", 1},
+        {"mean ms", 1}, {"sd ms", 1}, {"P99 ms", 1},  {"speedup", 1},
+    };
+    report_table_begin(page, NULL, columns, sizeof columns / sizeof *columns);
+    for (size_t i = 0; i < self->run_count; i++) {
+        const bench_run *run = &self->runs[i];
+        report_cell(page, "%s", run->line->name);
+        report_cell(page, "%zu", run->batch);
+        report_cell(page, "%u", run->threads);
+        report_cell_number(page, run->ms.median, 4);
+        report_cell_number(page, run->ms.min, 4);
+        report_cell_number(page, run->ms.mean, 4);
+        report_cell_number(page, run->ms.sd, 4);
+        report_cell_number(page, run->ms.p99, 4);
+        if (run->line == run->baseline) {
+            report_cell(page, "baseline");
+        } else {
+            report_cell_number(page, run->speedup, 2);
+        }
+    }
+    report_table_end(page);
+}
+
+static int compare_nodes(const void *left, const void *right)
+{
+    const bench_node *a = left;
+    const bench_node *b = right;
+    const double x = bench_node_total(a);
+    const double y = bench_node_total(b);
+    return (x < y) - (x > y);
+}
+
+/* Stacked bars: the nodes that take most time, each split by phase. */
+static void add_profile(report *page, const bench_profile *profile)
+{
+    const size_t count = profile->node_count < MOST_NODES ? profile->node_count : MOST_NODES;
+    bench_node *nodes = allocate(profile->node_count, sizeof *nodes);
+    const char **names = allocate(count, sizeof *names);
+    double *values = allocate(BENCH_PHASES * count, sizeof *values);
+    plot_series series[BENCH_PHASES];
+    static const int tones[BENCH_PHASES] = {3, 2, 1, 4, 0};
+    char title[120], text[120];
+    memcpy(nodes, profile->nodes, profile->node_count * sizeof *nodes);
+    if (count < profile->node_count) { /* otherwise the order of the model says more */
+        qsort(nodes, profile->node_count, sizeof *nodes, compare_nodes);
+    }
+    for (size_t phase = 0; phase < BENCH_PHASES; phase++) {
+        double *own = values + phase * count;
+        for (size_t i = 0; i < count; i++) {
+            own[i] = nodes[i].us[phase];
+            names[i] = nodes[i].name;
+        }
+        series[phase] =
+            (plot_series){.name = bench_phase_names[phase], .tone = tones[phase], .values = own};
+    }
+    snprintf(title, sizeof title, "%s, batch %zu, %u thread%s", profile->line->name, profile->batch,
+             profile->threads, profile->threads == 1 ? "" : "s");
+    snprintf(text, sizeof text, "%.1f microseconds in all%s", bench_profile_total(profile),
+             count < profile->node_count ? "; the nodes that take most" : "");
+    const plot_bars bars = {.description = title,
+                            .unit = "\xC2\xB5s",
+                            .decimals = 1,
+                            .stacked = 1,
+                            .categories = names,
+                            .category_count = count,
+                            .series = series,
+                            .series_count = BENCH_PHASES};
+    report_figure_begin(page, title, text);
+    plot_bars_draw(&page->body, &bars);
+    report_figure_end(page);
+    free(values);
+    free(names);
+    free(nodes);
+}
+
+exit_code bench_write_html(const bench *self)
+{
+    report page = {0};
+    char text[4400], machine[512];
+    const char *slash = strrchr(self->call->arguments[0], '/');
+    snprintf(text, sizeof text, "%s: latency of INT8 and FP32",
+             slash != NULL ? slash + 1 : self->call->arguments[0]);
+    bench_describe(self, machine, sizeof machine);
+    report_begin(&page, text, machine);
+    add_cards(&page, self);
+    bench_describe_baseline(self, text, sizeof text);
+    report_section(&page, "Speedup and throughput", text);
+    add_speedups(&page, self);
+    for (size_t t = 0; t < self->thread_count && self->batch_count > 1; t++) {
+        add_throughput(&page, self, t);
+    }
+    report_section(&page, "Latency", "Medians of repetitions that take turns between the lines.");
+    for (size_t p = 0; p < point_count(self) && p < MOST_LATENCIES; p++) {
+        add_latency(&page, self, p);
+    }
+    add_run_table(&page, self);
+    if (self->profile_count > 0) {
+        report_section(&page, "Where the time goes", bench_profile_note);
+    }
+    for (size_t i = 0; i < self->profile_count && i < MOST_PROFILES; i++) {
+        add_profile(&page, &self->profiles[i]);
+    }
+    dynq_error error = {0};
+    const dynq_status status = report_write(&page, self->options->html, &error);
+    report_free(&page);
+    return status == DYNQ_OK
+               ? EXIT_CODE_DONE
+               : command_fail_status(self->call->command, status, &error, self->options->html);
+}

@@ -1,0 +1,221 @@
+#include "tools/bench.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <dynq/version.h>
+
+#include "tools/engines.h"
+#include "tools/output.h"
+
+#if defined(__clang__)
+static const char compiler[] = "clang " __clang_version__;
+#else
+static const char compiler[] = "gcc " __VERSION__;
+#endif
+
+const char bench_profile_note[] =
+    "Microseconds of a run by node and phase. Profiled runs do products and epilogues apart and "
+    "are slower: these times show where time goes, they are not the latency.";
+
+void bench_describe(const bench *self, char *text, size_t size)
+{
+    snprintf(text, size, "%s, %u usable CPU%s, kernel %s, dynq %s built with %s", self->cpu.name,
+             self->cpu.usable, self->cpu.usable == 1 ? "" : "s", self->kernel, dynq_version(),
+             compiler);
+}
+
+void bench_describe_baseline(const bench *self, char *text, size_t size)
+{
+    const int foreign = self->runs[0].baseline->table != NULL;
+    snprintf(text, size, "Speedup is against %s in the same rounds (\"baseline\")%s",
+             foreign ? "the faster of OpenBLAS and oneDNN FP32"
+                     : "the native FP32, because this build has neither OpenBLAS nor oneDNN",
+             self->runs[0].baseline->dequantized
+                 ? "; FP32 runs on the dequantized weights of the INT8 file."
+                 : ".");
+}
+
+static void print_runs(const bench *self)
+{
+    const table_format format = self->call->common.format;
+    table *rows = table_create();
+    table_column(rows, "batch", TABLE_RIGHT);
+    table_column(rows, format == TABLE_TEXT ? "thr" : "threads", TABLE_RIGHT);
+    table_column(rows, "engine", TABLE_LEFT);
+    table_column(rows, format == TABLE_TEXT ? "median" : "median ms", TABLE_RIGHT);
+    table_column(rows, format == TABLE_TEXT ? "min ms" : "min ms", TABLE_RIGHT);
+    table_column(rows, format == TABLE_TEXT ? "mean" : "mean ms", TABLE_RIGHT);
+    table_column(rows, format == TABLE_TEXT ? "+- sd" : "sd ms", TABLE_RIGHT);
+    table_column(rows, format == TABLE_TEXT ? "P99" : "P99 ms", TABLE_RIGHT);
+    table_column(rows, "speedup", TABLE_RIGHT);
+    for (size_t i = 0; i < self->run_count; i++) {
+        const bench_run *run = &self->runs[i];
+        table_integer(rows, run->batch);
+        table_integer(rows, run->threads);
+        table_text(rows, run->line->name);
+        table_number(rows, run->ms.median, 4);
+        table_number(rows, run->ms.min, 4);
+        table_number(rows, run->ms.mean, 4);
+        table_number(rows, run->ms.sd, 4);
+        table_number(rows, run->ms.p99, 4);
+        if (run->line == run->baseline && format != TABLE_CSV) {
+            table_text(rows, "baseline");
+        } else {
+            table_number(rows, run->speedup, 2);
+        }
+    }
+    table_print(rows, format, stdout);
+    table_free(rows);
+}
+
+static void print_profile(const bench *self, const bench_profile *profile)
+{
+    const double total = bench_profile_total(profile);
+    double sums[BENCH_PHASES] = {0};
+    table *rows = table_create();
+    table_column(rows, "node", TABLE_LEFT);
+    for (size_t phase = 0; phase < BENCH_PHASES; phase++) {
+        table_column(rows, bench_phase_names[phase], TABLE_RIGHT);
+    }
+    table_column(rows, "us", TABLE_RIGHT);
+    table_column(rows, "share %", TABLE_RIGHT);
+    for (size_t i = 0; i < profile->node_count; i++) {
+        const bench_node *node = &profile->nodes[i];
+        table_text(rows, node->name);
+        for (size_t phase = 0; phase < BENCH_PHASES; phase++) {
+            table_number(rows, node->us[phase], 2);
+            sums[phase] += node->us[phase];
+        }
+        table_number(rows, bench_node_total(node), 2);
+        table_number(rows, total > 0 ? 100 * bench_node_total(node) / total : NAN, 1);
+    }
+    table_text(rows, "all");
+    for (size_t phase = 0; phase < BENCH_PHASES; phase++) {
+        table_number(rows, sums[phase], 2);
+    }
+    table_number(rows, total, 2);
+    table_number(rows, 100, 1);
+    table_text(rows, "share %");
+    for (size_t phase = 0; phase < BENCH_PHASES; phase++) {
+        table_number(rows, total > 0 ? 100 * sums[phase] / total : NAN, 1);
+    }
+    table_number(rows, 100, 1);
+    table_text(rows, "");
+    printf("\n%s, batch %zu, %u thread%s:\n\n", profile->line->name, profile->batch,
+           profile->threads, profile->threads == 1 ? "" : "s");
+    table_print(rows, self->call->common.format, stdout);
+    table_free(rows);
+}
+
+void bench_print(const bench *self)
+{
+    char text[512];
+    if (self->call->common.format == TABLE_CSV) {
+        print_runs(self);
+        return;
+    }
+    bench_describe(self, text, sizeof text);
+    option_print_wrapped(stdout, text, 0, 0);
+    bench_describe_baseline(self, text, sizeof text);
+    option_print_wrapped(stdout, text, 0, 0);
+    puts("");
+    print_runs(self);
+    if (self->profile_count > 0) {
+        puts("");
+        option_print_wrapped(stdout, bench_profile_note, 0, 0);
+    }
+    for (size_t i = 0; i < self->profile_count; i++) {
+        print_profile(self, &self->profiles[i]);
+    }
+}
+
+static json_t *machine_json(const bench *self)
+{
+    json_t *machine = command_json_object();
+    json_t *engines = command_json_object();
+    const engine_choice *choice = NULL;
+    for (size_t i = 0; (choice = engine_at(i)) != NULL; i++) {
+        const dynq_engine *engine = choice->built ? engine_table(choice) : NULL;
+        if (choice->built) {
+            command_json_set(
+                engines, choice->name,
+                command_json_string(engine != NULL ? engine->version : dynq_version()));
+        }
+    }
+    command_json_set(machine, "cpu", command_json_string(self->cpu.name));
+    command_json_set(machine, "kernel", command_json_string(self->kernel));
+    command_json_set(machine, "usable_cpus", command_json_integer(self->cpu.usable));
+    command_json_set(machine, "compiler", command_json_string(compiler));
+    command_json_set(machine, "version", command_json_string(dynq_version()));
+    command_json_set(machine, "engines", engines);
+    return machine;
+}
+
+static json_t *run_json(const bench_run *run)
+{
+    json_t *object = command_json_object();
+    command_json_set(object, "engine", command_json_string(run->line->engine));
+    command_json_set(object, "precision",
+                     command_json_string(dynq_precision_name(run->line->precision)));
+    command_json_set(object, "ranges", command_json_string(run->line->ranges));
+    command_json_set(object, "dequantized", command_json_boolean(run->line->dequantized));
+    command_json_set(object, "batch", command_json_integer(run->batch));
+    command_json_set(object, "threads", command_json_integer(run->threads));
+    command_json_set(object, "ms_median", command_json_number(run->ms.median));
+    command_json_set(object, "ms_min", command_json_number(run->ms.min));
+    command_json_set(object, "ms_mean", command_json_number(run->ms.mean));
+    command_json_set(object, "ms_sd", command_json_number(run->ms.sd));
+    command_json_set(object, "ms_p99", command_json_number(run->ms.p99));
+    command_json_set(object, "repetitions", command_json_integer(run->ms.count));
+    command_json_set(object, "runs_each", command_json_integer(run->inner));
+    command_json_set(object, "speedup", command_json_number(run->speedup));
+    command_json_set(object, "baseline", command_json_string(run->baseline->engine));
+    return object;
+}
+
+static json_t *profile_json(const bench_profile *profile)
+{
+    json_t *object = command_json_object();
+    json_t *nodes = command_json_array();
+    for (size_t i = 0; i < profile->node_count; i++) {
+        const bench_node *node = &profile->nodes[i];
+        json_t *entry = command_json_object();
+        command_json_set(entry, "name", command_json_string(node->name));
+        for (size_t phase = 0; phase < BENCH_PHASES; phase++) {
+            char key[32];
+            snprintf(key, sizeof key, "%s_us", bench_phase_names[phase]);
+            command_json_set(entry, key, command_json_number(node->us[phase]));
+        }
+        command_json_append(nodes, entry);
+    }
+    command_json_set(object, "engine", command_json_string(profile->line->engine));
+    command_json_set(object, "precision",
+                     command_json_string(dynq_precision_name(profile->line->precision)));
+    command_json_set(object, "ranges", command_json_string(profile->line->ranges));
+    command_json_set(object, "batch", command_json_integer(profile->batch));
+    command_json_set(object, "threads", command_json_integer(profile->threads));
+    command_json_set(object, "nodes", nodes);
+    return object;
+}
+
+void bench_print_json(const bench *self)
+{
+    json_t *object = command_json_new("bench");
+    json_t *runs = command_json_array();
+    for (size_t i = 0; i < self->run_count; i++) {
+        command_json_append(runs, run_json(&self->runs[i]));
+    }
+    command_json_set(object, "model", command_json_string(self->call->arguments[0]));
+    command_json_set(object, "machine", machine_json(self));
+    command_json_set(object, "runs", runs);
+    if (self->options->explain) {
+        json_t *profiles = command_json_array();
+        for (size_t i = 0; i < self->profile_count; i++) {
+            command_json_append(profiles, profile_json(&self->profiles[i]));
+        }
+        command_json_set(object, "explain", profiles);
+    }
+    command_json_print(object);
+}

@@ -1,0 +1,188 @@
+#include "tools/compare.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <dynq/calibration.h>
+#include <dynq/quantize.h>
+
+#include "tools/allocate.h"
+#include "tools/inputs.h"
+
+/* Takes over the model reference and copies the name. */
+static void add_variant(comparison *self, const char *name, dynq_model *model, dynq_scope scope,
+                        const dynq_engine *engine)
+{
+    const size_t v = self->count++;
+    self->names[v] = allocate_text(name);
+    self->models[v] = model;
+    self->variants[v] = (evaluate_variant){
+        .name = self->names[v], .model = model, .scope = scope, .engine = engine};
+}
+
+/* What all INT8 layers of a model agree on. */
+typedef struct agreement {
+    size_t int8, fp32; /* linear layers */
+    dynq_range_rule rule;
+    int same;
+} agreement;
+
+static agreement examine(const dynq_model *model)
+{
+    agreement found = {.same = 1};
+    dynq_node_info node = {.size = sizeof node};
+    for (size_t i = 0; dynq_model_node(model, i, &node) == DYNQ_OK; i++) {
+        if (node.op != DYNQ_OP_LINEAR) {
+            continue;
+        }
+        if (node.precision == DYNQ_PRECISION_FP32) {
+            found.fp32++;
+            continue;
+        }
+        if (found.int8++ == 0) {
+            found.rule = node.range;
+        }
+        found.same = found.same && node.range.kind == found.rule.kind &&
+                     node.range.scope == found.rule.scope && node.range.scheme == found.rule.scheme;
+    }
+    return found;
+}
+
+static int name_taken(const comparison *self, const char *name)
+{
+    for (size_t v = 0; v < self->count; v++) {
+        if (strcmp(self->names[v], name) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* The name of CLI.md where all layers agree (a file does not say which method chose its static
+ * ranges, so those go by the file), otherwise that of the file, of its path, or with a number. */
+static void name_of_file(const comparison *self, const char *path, const agreement *found,
+                         char *name, size_t size)
+{
+    const char *slash = strrchr(path, '/');
+    name[0] = '\0';
+    if (found->int8 == 0) {
+        snprintf(name, size, "fp32");
+    } else if (found->fp32 == 0 && found->same && found->rule.kind == DYNQ_RANGE_DYNAMIC) {
+        snprintf(name, size, "int8-dynamic-%s%s", dynq_scope_name(found->rule.scope),
+                 found->rule.scheme == DYNQ_SCHEME_SYMMETRIC ? "-symmetric" : "");
+    }
+    if (name[0] == '\0' || name_taken(self, name)) {
+        snprintf(name, size, "%s", slash != NULL ? slash + 1 : path);
+    }
+    if (name_taken(self, name)) {
+        snprintf(name, size, "%s", path);
+    }
+    for (int number = 2; name_taken(self, name); number++) {
+        snprintf(name, size, "%s#%d", path, number);
+    }
+}
+
+/* The width of the model's only input and its first output. */
+static exit_code shape_of(const comparison *self, const char *path, const dynq_model *model,
+                          size_t *inputs, size_t *outputs)
+{
+    model_slot *slots = NULL;
+    const size_t count = model_inputs(model, &slots);
+    *inputs = slots[0].columns;
+    free(slots);
+    model_outputs(model, &slots);
+    *outputs = slots[0].columns;
+    free(slots);
+    if (count != 1) {
+        return command_fail(self->call->command, EXIT_CODE_DATA,
+                            "%s has %zu inputs; only models with one input can be compared", path,
+                            count);
+    }
+    return EXIT_CODE_DONE;
+}
+
+exit_code compare_open_variants(comparison *self)
+{
+    size_t inputs = 0, outputs = 0;
+    for (size_t i = 0; i < self->call->argument_count; i++) {
+        const char *path = self->call->arguments[i];
+        dynq_model *model = NULL;
+        exit_code code = command_open_model(self->call, path, &model);
+        if (code != EXIT_CODE_DONE) {
+            return code;
+        }
+        const agreement found = examine(model);
+        char name[4200];
+        name_of_file(self, path, &found, name, sizeof name);
+        add_variant(self, name, model, 0, found.int8 == 0 ? self->engine : NULL);
+        size_t columns = 0, classes = 0;
+        code = shape_of(self, path, model, &columns, &classes);
+        if (code != EXIT_CODE_DONE) {
+            return code;
+        }
+        if (i > 0 && (columns != inputs || classes != outputs)) {
+            return command_fail(self->call->command, EXIT_CODE_DATA,
+                                "%s maps %zu inputs to %zu outputs, but the reference %s %zu to "
+                                "%zu; compare variants of one model",
+                                path, columns, classes, self->call->arguments[0], inputs, outputs);
+        }
+        inputs = columns;
+        outputs = classes;
+    }
+    if (self->count == 1 && examine(self->models[0]).int8 > 0) {
+        return command_fail(self->call->command, EXIT_CODE_USAGE,
+                            "%s is quantized already; name the FP32 model before it, or that one "
+                            "alone",
+                            self->call->arguments[0]);
+    }
+    return EXIT_CODE_DONE;
+}
+
+static dynq_status make_static(comparison *self, dynq_error *error)
+{
+    const int separate = self->calibration.rows > 0;
+    const data_matrix *source = separate ? &self->calibration : &self->x;
+    const size_t rows = separate ? source->rows : self->held_out;
+    dynq_calibration *calibration = NULL;
+    dynq_status status = dynq_calibration_create(self->models[0], NULL, &calibration, error);
+    if (status == DYNQ_OK) {
+        status = dynq_calibration_run(calibration, self->models[0], source->values, rows, 0,
+                                      self->call->common.threads, error);
+    }
+    dynq_model *model = NULL;
+    if (status == DYNQ_OK) {
+        const dynq_quantize_options options = {.size = sizeof options,
+                                               .range = DYNQ_RANGE_STATIC,
+                                               .calibration = calibration,
+                                               .method = DYNQ_METHOD_MAX};
+        status = dynq_quantize(self->models[0], &options, &model, error);
+    }
+    dynq_calibration_free(calibration);
+    if (status == DYNQ_OK) {
+        self->calibration_rows = rows;
+        add_variant(self, "int8-static-max", model, 0, NULL);
+    }
+    return status;
+}
+
+exit_code compare_make_variants(comparison *self)
+{
+    static const dynq_scope scopes[] = {DYNQ_SCOPE_TENSOR, DYNQ_SCOPE_SEGMENT, DYNQ_SCOPE_ROW};
+    dynq_error error = {0};
+    dynq_model *dynamic = NULL;
+    dynq_status status = make_static(self, &error);
+    if (status == DYNQ_OK) {
+        status = dynq_quantize(self->models[0], NULL, &dynamic, &error);
+    }
+    if (status != DYNQ_OK) {
+        return command_fail_status(self->call->command, status, &error, self->call->arguments[0]);
+    }
+    for (size_t i = 0; i < sizeof scopes / sizeof *scopes; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "int8-dynamic-%s", dynq_scope_name(scopes[i]));
+        add_variant(self, name, dynq_model_retain(dynamic), scopes[i], NULL);
+    }
+    dynq_model_free(dynamic);
+    return EXIT_CODE_DONE;
+}

@@ -1,0 +1,284 @@
+#include "tools/evaluate.h"
+
+#include "tools/allocate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct evaluation {
+    evaluate_variant *variants;
+    size_t count;
+    const evaluate_data *data;
+    const evaluate_options *options;
+    float *
+        *reference; /* of each node of the reference: its values in this batch, NULL for inputs */
+    evaluate_input *inputs;
+    size_t *input_values; /* of each of `inputs`: the node that is read */
+    size_t input_count;
+} evaluation;
+
+/* What the taps of one variant share. */
+typedef struct observer {
+    evaluation *evaluation;
+    size_t variant;
+    long *entry; /* of each node of the variant's model: its place in nodes, -1 for none */
+    dynq_tap *taps;
+    size_t tap_count;
+    runner runner;
+} observer;
+
+static dynq_node_info node_of(const dynq_model *model, size_t index)
+{
+    dynq_node_info info = {.size = sizeof info};
+    dynq_model_node(model, index, &info);
+    return info;
+}
+
+/* Rows x columns floats of node `index`, seen while the variant ran or read by it from outside. */
+static void observe(void *context, size_t index, size_t rows, size_t columns, const float *values,
+                    size_t stride)
+{
+    const observer *self = context;
+    evaluation *all = self->evaluation;
+    evaluate_variant *variant = &all->variants[self->variant];
+    if (self->variant == 0) {
+        float *copy = all->reference[index];
+        for (size_t r = 0; r < rows && copy != NULL; r++) {
+            memcpy(copy + r * columns, values + r * stride, columns * sizeof *copy);
+        }
+        for (size_t i = 0; i < all->input_count; i++) {
+            if (all->input_values[i] == index) {
+                histogram_add(&all->inputs[i].seen, rows, columns, values, stride);
+            }
+        }
+    }
+    if (self->entry[index] >= 0) {
+        evaluate_node *node = &variant->nodes[self->entry[index]];
+        dynq_metrics_add(&node->metrics, rows, columns, all->reference[node->reference], 0, values,
+                         stride);
+    }
+    for (size_t i = 0; i < variant->node_count; i++) {
+        evaluate_node *node = &variant->nodes[i];
+        if (node->info.range.kind != DYNQ_RANGE_STATIC || node->info.inputs[0] != index) {
+            continue;
+        }
+        const float lo = node->info.range.lo;
+        const float hi = node->info.range.hi;
+        node->inputs += (uint64_t)rows * columns;
+        for (size_t r = 0; r < rows; r++) {
+            for (size_t c = 0; c < columns; c++) {
+                const float value = values[r * stride + c];
+                node->outside += value < lo || value > hi;
+            }
+        }
+    }
+}
+
+/* Lists the nodes that the variant shares with the reference. */
+static void match_nodes(observer *self)
+{
+    const dynq_model *reference = self->evaluation->variants[0].model;
+    evaluate_variant *variant = &self->evaluation->variants[self->variant];
+    const size_t total = dynq_model_node_count(variant->model);
+    self->entry = allocate(total, sizeof *self->entry);
+    self->taps = allocate(total, sizeof *self->taps);
+    variant->nodes = allocate(total, sizeof *variant->nodes);
+    for (size_t i = 0; i < total; i++) {
+        const dynq_node_info info = node_of(variant->model, i);
+        self->entry[i] = -1;
+        variant->weight_bytes += info.weight_bytes;
+        if (info.op == DYNQ_OP_INPUT) {
+            continue;
+        }
+        self->taps[self->tap_count++] =
+            (dynq_tap){.node = info.name, .function = observe, .context = self};
+        const long twin = dynq_model_find(reference, info.name);
+        if (twin >= 0 && node_of(reference, (size_t)twin).n == info.n &&
+            node_of(reference, (size_t)twin).op != DYNQ_OP_INPUT) {
+            self->entry[i] = (long)variant->node_count;
+            variant->nodes[variant->node_count++] = (evaluate_node){
+                .info = info, .reference = twin, .input = self->entry[info.inputs[0]]};
+        }
+    }
+}
+
+static void list_inputs(evaluation *self)
+{
+    const dynq_model *model = self->variants[0].model;
+    const size_t total = dynq_model_node_count(model);
+    self->reference = allocate(total, sizeof *self->reference);
+    self->inputs = allocate(total, sizeof *self->inputs);
+    self->input_values = allocate(total, sizeof *self->input_values);
+    for (size_t i = 0; i < total; i++) {
+        const dynq_node_info info = node_of(model, i);
+        if (info.op != DYNQ_OP_INPUT) {
+            self->reference[i] = allocate(self->options->batch * info.n, sizeof(float));
+        }
+        if (info.op == DYNQ_OP_LINEAR) {
+            const dynq_node_info value = node_of(model, info.inputs[0]);
+            self->inputs[self->input_count].layer = info.name;
+            self->inputs[self->input_count].value = value.name;
+            self->input_values[self->input_count++] = info.inputs[0];
+        }
+    }
+}
+
+static dynq_status start(observer *self, dynq_error *error)
+{
+    const evaluate_options *options = self->evaluation->options;
+    const evaluate_variant *variant = &self->evaluation->variants[self->variant];
+    match_nodes(self);
+    const dynq_session_options session = {.size = sizeof session,
+                                          .max_rows = options->batch,
+                                          .threads = options->threads,
+                                          .kernel = options->kernel,
+                                          .engine = variant->engine,
+                                          .scope = variant->scope,
+                                          .taps = self->taps,
+                                          .tap_count = self->tap_count};
+    return runner_create(variant->model, &session, &self->runner, error);
+}
+
+static size_t index_of_largest(const float *row, size_t columns)
+{
+    size_t best = 0;
+    for (size_t c = 1; c < columns; c++) {
+        best = row[c] > row[best] ? c : best;
+    }
+    return best;
+}
+
+/* Runs rows [first, first + rows) through one variant. */
+static dynq_status run_batch(observer *self, const float *expected, size_t first, size_t rows,
+                             dynq_error *error)
+{
+    const evaluate_data *data = self->evaluation->data;
+    evaluate_variant *variant = &self->evaluation->variants[self->variant];
+    const float *x = data->x + first * data->columns;
+    const dynq_status status = runner_run(&self->runner, &x, rows, error);
+    if (status != DYNQ_OK) {
+        return status;
+    }
+    const size_t total = dynq_model_node_count(variant->model);
+    for (size_t i = 0; i < total; i++) {
+        if (node_of(variant->model, i).op == DYNQ_OP_INPUT) {
+            observe(self, i, rows, data->columns, x, data->columns);
+        }
+    }
+    const size_t columns = self->runner.output_columns[0];
+    const float *y = runner_output(&self->runner, 0);
+    dynq_metrics_add(&variant->output, rows, columns, expected, 0, y, 0);
+    variant->rows += rows;
+    for (size_t r = 0; r < rows && data->labels != NULL; r++) {
+        variant->correct +=
+            (size_t)data->labels[first + r] == index_of_largest(y + r * columns, columns);
+    }
+    return DYNQ_OK;
+}
+
+static dynq_status run_all(evaluation *self, observer *observers, dynq_error *error)
+{
+    const evaluate_options *options = self->options;
+    for (size_t first = 0; first < self->data->rows; first += options->batch) {
+        const size_t left = self->data->rows - first;
+        const size_t rows = left < options->batch ? left : options->batch;
+        for (size_t v = 0; v < self->count; v++) {
+            const dynq_status status = run_batch(
+                &observers[v], runner_output(&observers[0].runner, 0), first, rows, error);
+            if (status != DYNQ_OK) {
+                return status;
+            }
+        }
+        if (options->advance != NULL) {
+            options->advance(options->context, (double)(first + rows) / (double)self->data->rows);
+        }
+    }
+    return DYNQ_OK;
+}
+
+dynq_status evaluate_accuracy(evaluate_variant *variants, size_t count, const evaluate_data *data,
+                              const evaluate_options *options, evaluate_input **inputs,
+                              size_t *input_count, dynq_error *error)
+{
+    evaluation self = {.variants = variants, .count = count, .data = data, .options = options};
+    observer *observers = allocate(count, sizeof *observers);
+    dynq_status status = DYNQ_OK;
+    list_inputs(&self);
+    for (size_t v = 0; v < count && status == DYNQ_OK; v++) {
+        observers[v] = (observer){.evaluation = &self, .variant = v};
+        status = start(&observers[v], error);
+    }
+    if (status == DYNQ_OK) {
+        status = run_all(&self, observers, error);
+    }
+    for (size_t v = 0; v < count; v++) {
+        runner_free(&observers[v].runner);
+        free(observers[v].entry);
+        free(observers[v].taps);
+    }
+    free(observers);
+    for (size_t i = 0; i < dynq_model_node_count(variants[0].model); i++) {
+        free(self.reference[i]);
+    }
+    free(self.reference);
+    free(self.input_values);
+    if (status != DYNQ_OK) {
+        free(self.inputs);
+        return status;
+    }
+    *inputs = self.inputs;
+    *input_count = self.input_count;
+    return DYNQ_OK;
+}
+
+dynq_status evaluate_latency(evaluate_variant *variants, size_t count, const evaluate_data *data,
+                             const evaluate_options *options, dynq_error *error)
+{
+    const size_t rows = data->rows < options->batch ? data->rows : options->batch;
+    runner *runners = allocate(count, sizeof *runners);
+    runner_timing *lines = allocate(count, sizeof *lines);
+    dynq_status status = DYNQ_OK;
+    for (size_t v = 0; v < count && status == DYNQ_OK; v++) {
+        const dynq_session_options session = {.size = sizeof session,
+                                              .max_rows = rows,
+                                              .threads = options->threads,
+                                              .kernel = options->kernel,
+                                              .engine = variants[v].engine,
+                                              .scope = variants[v].scope};
+        status = runner_create(variants[v].model, &session, &runners[v], error);
+        lines[v] = (runner_timing){.runner = &runners[v], .inputs = &data->x, .rows = rows};
+    }
+    if (status == DYNQ_OK) {
+        status = runner_measure(lines, count, options->repeat, options->advance, options->context,
+                                error);
+    }
+    for (size_t v = 0; v < count; v++) {
+        variants[v].ms = lines[v].ms;
+        runner_free(&runners[v]);
+    }
+    free(lines);
+    free(runners);
+    return status;
+}
+
+void evaluate_free(evaluate_variant *variants, size_t count)
+{
+    for (size_t v = 0; v < count; v++) {
+        free(variants[v].nodes);
+        variants[v].nodes = NULL;
+        variants[v].node_count = 0;
+    }
+}
+
+double evaluate_share_correct(const evaluate_variant *variant, const evaluate_data *data)
+{
+    return data->labels == NULL || variant->rows == 0
+               ? NAN
+               : (double)variant->correct / (double)variant->rows;
+}
+
+double evaluate_share_outside(const evaluate_node *node)
+{
+    return node->inputs == 0 ? 0 : (double)node->outside / (double)node->inputs;
+}

@@ -1,0 +1,84 @@
+/* Several variants of one model over the same data: what they answer, layer by layer, against the
+ * first of them, the reference. */
+#ifndef DYNQ_TOOLS_EVALUATE_H
+#define DYNQ_TOOLS_EVALUATE_H
+
+#include "tools/histogram.h"
+#include "tools/runner.h"
+
+#include <dynq/compare.h>
+#include <dynq/engine.h>
+#include <dynq/model.h>
+#include <dynq/status.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A node that the variant shares with the reference, by name; inputs are left out. */
+typedef struct evaluate_node {
+    dynq_node_info info; /* in the variant */
+    long reference;      /* index of the node in the reference */
+    long input;          /* index in evaluate_variant.nodes of the node it reads, -1 if that is an
+                          * input of the model */
+    dynq_metrics metrics;
+    uint64_t inputs, outside; /* static INT8: elements read, those outside [lo, hi] */
+} evaluate_node;
+
+typedef struct evaluate_variant {
+    /* Set by the caller. */
+    const char *name;
+    dynq_model *model;         /* borrowed */
+    const dynq_engine *engine; /* NULL: native */
+    dynq_scope scope;          /* 0: as the model says */
+    /* Results. */
+    dynq_metrics output; /* of the first output */
+    uint64_t correct;    /* rows whose largest output is at their label */
+    size_t rows;
+    evaluate_node *nodes;
+    size_t node_count;
+    statistics ms; /* of a run of one batch */
+    uint64_t weight_bytes;
+} evaluate_variant;
+
+/* What a linear layer of the reference reads. */
+typedef struct evaluate_input {
+    const char *layer; /* its name */
+    const char *value; /* the name of the node it reads */
+    histogram seen;
+} evaluate_input;
+
+typedef struct evaluate_data {
+    const float *x; /* [rows][columns] of the model's only input */
+    size_t rows, columns;
+    const int32_t *labels; /* NULL: none */
+} evaluate_data;
+
+typedef struct evaluate_options {
+    size_t batch;
+    uint32_t threads;
+    const char *kernel;
+    size_t repeat; /* as in runner_measure() */
+    /* Called now and then with the share of the work that is done; may be NULL. */
+    void (*advance)(void *context, double share);
+    void *context;
+} evaluate_options;
+
+/* Runs every batch through the reference and then through each variant, both with taps, and adds
+ * up. *inputs receives one entry for each linear layer of the reference, to be freed with free().
+ * The caller frees the results with evaluate_free() on success and on failure. */
+dynq_status evaluate_accuracy(evaluate_variant *variants, size_t count, const evaluate_data *data,
+                              const evaluate_options *options, evaluate_input **inputs,
+                              size_t *input_count, dynq_error *error);
+
+/* Measures one batch in sessions of their own, without taps, interleaved between the variants. */
+dynq_status evaluate_latency(evaluate_variant *variants, size_t count, const evaluate_data *data,
+                             const evaluate_options *options, dynq_error *error);
+
+/* Frees the results of the variants, not their models. */
+void evaluate_free(evaluate_variant *variants, size_t count);
+
+/* Share of the rows with the right class, NaN without labels. */
+double evaluate_share_correct(const evaluate_variant *variant, const evaluate_data *data);
+/* Share of the inputs outside the static range; 0 for every other node. */
+double evaluate_share_outside(const evaluate_node *node);
+
+#endif

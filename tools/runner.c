@@ -1,0 +1,187 @@
+#include "tools/runner.h"
+
+#include "tools/allocate.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* A repetition this long makes the clock and one interrupt small. */
+#define REPETITION_NS 1e6
+/* Runs before anything is timed: caches, page tables, clocks, an engine's primitives. */
+#define WARM_UP_RUNS 3
+/* What one line may take when the caller does not say how many rounds: two seconds. */
+#define LINE_NS      2e9
+#define MOST_ROUNDS  100
+#define LEAST_ROUNDS 10
+
+static size_t count_inputs(const dynq_model *model)
+{
+    size_t count = 0;
+    dynq_node_info node = {.size = sizeof node};
+    for (size_t i = 0; dynq_model_node(model, i, &node) == DYNQ_OK; i++) {
+        count += node.op == DYNQ_OP_INPUT;
+    }
+    return count;
+}
+
+static void bind_inputs(const dynq_model *model, runner *self)
+{
+    size_t index = 0;
+    dynq_node_info node = {.size = sizeof node};
+    for (size_t i = 0; dynq_model_node(model, i, &node) == DYNQ_OK; i++) {
+        if (node.op == DYNQ_OP_INPUT) {
+            self->input_columns[index] = node.n;
+            self->bindings[index++].slot = dynq_session_slot(self->session, node.name);
+        }
+    }
+}
+
+static void bind_outputs(const dynq_model *model, runner *self)
+{
+    for (size_t i = 0; i < self->output_count; i++) {
+        const char *name = NULL;
+        size_t index = 0;
+        dynq_node_info node = {.size = sizeof node};
+        dynq_model_output(model, i, &name, &index);
+        dynq_model_node(model, index, &node);
+        dynq_binding *binding = &self->bindings[self->input_count + i];
+        self->output_columns[i] = node.n;
+        binding->slot = dynq_session_output_slot(self->session, name);
+        binding->data = allocate(self->max_rows * node.n, sizeof(float));
+    }
+}
+
+dynq_status runner_create(dynq_model *model, const dynq_session_options *options, runner *self,
+                          dynq_error *error)
+{
+    dynq_session *session = NULL;
+    const dynq_status status = dynq_session_create(model, options, &session, error);
+    if (status != DYNQ_OK) {
+        return status;
+    }
+    *self = (runner){.session = session,
+                     .input_count = count_inputs(model),
+                     .output_count = dynq_model_output_count(model),
+                     .max_rows = options->max_rows};
+    self->bindings = allocate(self->input_count + self->output_count, sizeof *self->bindings);
+    self->input_columns = allocate(self->input_count, sizeof *self->input_columns);
+    self->output_columns = allocate(self->output_count, sizeof *self->output_columns);
+    self->offsets = allocate(self->max_rows + 1, sizeof *self->offsets);
+    for (size_t i = 0; i <= self->max_rows; i++) {
+        self->offsets[i] = i;
+    }
+    bind_inputs(model, self);
+    bind_outputs(model, self);
+    return DYNQ_OK;
+}
+
+void runner_free(runner *self)
+{
+    for (size_t i = 0; i < self->output_count; i++) {
+        free(self->bindings[self->input_count + i].data);
+    }
+    free(self->bindings);
+    free(self->input_columns);
+    free(self->output_columns);
+    free(self->offsets);
+    dynq_session_free(self->session);
+    *self = (runner){0};
+}
+
+dynq_status runner_run(runner *self, const float *const *inputs, size_t rows, dynq_error *error)
+{
+    for (size_t i = 0; i < self->input_count; i++) {
+        /* A binding's data is not const because outputs use it too; inputs are only read. */
+        self->bindings[i].data = (void *)(uintptr_t)inputs[i];
+        self->bindings[i].bytes = rows * self->input_columns[i] * sizeof(float);
+    }
+    for (size_t i = 0; i < self->output_count; i++) {
+        self->bindings[self->input_count + i].bytes =
+            rows * self->output_columns[i] * sizeof(float);
+    }
+    const dynq_batch batch = {
+        .size = sizeof batch, .rows = rows, .segments = rows, .offsets = self->offsets};
+    return dynq_session_run(self->session, &batch, self->bindings,
+                            self->input_count + self->output_count, error);
+}
+
+const float *runner_output(const runner *self, size_t index)
+{
+    return self->bindings[self->input_count + index].data;
+}
+
+/* Nanoseconds of `runs` runs. */
+static dynq_status time_runs(const runner_timing *line, size_t runs, double *ns, dynq_error *error)
+{
+    const uint64_t start = statistics_now_ns();
+    for (size_t i = 0; i < runs; i++) {
+        const dynq_status status = runner_run(line->runner, line->inputs, line->rows, error);
+        if (status != DYNQ_OK) {
+            return status;
+        }
+    }
+    *ns = (double)(statistics_now_ns() - start);
+    return DYNQ_OK;
+}
+
+/* Warms a line up and decides how many runs make a repetition. */
+static dynq_status prepare(runner_timing *line, double *repetition_ns, dynq_error *error)
+{
+    double ns = 0;
+    dynq_status status = time_runs(line, WARM_UP_RUNS, &ns, error);
+    for (line->inner = 1; status == DYNQ_OK;) {
+        status = time_runs(line, line->inner, &ns, error);
+        if (status != DYNQ_OK || ns >= 0.8 * REPETITION_NS) {
+            break;
+        }
+        const double factor = 1.1 * REPETITION_NS / fmax(ns, 1);
+        line->inner = (size_t)ceil((double)line->inner * fmin(factor, 100));
+    }
+    *repetition_ns = ns;
+    return status;
+}
+
+static size_t rounds_of(size_t repeat, double longest_ns)
+{
+    if (repeat > 0) {
+        return repeat;
+    }
+    const double rounds = LINE_NS / fmax(longest_ns, 1);
+    return rounds < LEAST_ROUNDS  ? LEAST_ROUNDS
+           : rounds > MOST_ROUNDS ? MOST_ROUNDS
+                                  : (size_t)rounds;
+}
+
+dynq_status runner_measure(runner_timing *lines, size_t count, size_t repeat,
+                           void (*advance)(void *context, double share), void *context,
+                           dynq_error *error)
+{
+    double longest_ns = 0;
+    for (size_t i = 0; i < count; i++) {
+        double ns = 0;
+        const dynq_status status = prepare(&lines[i], &ns, error);
+        if (status != DYNQ_OK) {
+            return status;
+        }
+        longest_ns = fmax(longest_ns, ns);
+    }
+    const size_t rounds = rounds_of(repeat, longest_ns);
+    double *samples = allocate(count * rounds, sizeof *samples);
+    dynq_status status = DYNQ_OK;
+    for (size_t round = 0; round < rounds && status == DYNQ_OK; round++) {
+        for (size_t turn = 0; turn < count && status == DYNQ_OK; turn++) {
+            const size_t i = round % 2 == 0 ? turn : count - 1 - turn;
+            double ns = 0;
+            status = time_runs(&lines[i], lines[i].inner, &ns, error);
+            samples[i * rounds + round] = ns / (double)lines[i].inner * 1e-6;
+        }
+        if (advance != NULL) {
+            advance(context, (double)(round + 1) / (double)rounds);
+        }
+    }
+    for (size_t i = 0; i < count && status == DYNQ_OK; i++) {
+        lines[i].ms = statistics_of(samples + i * rounds, rounds);
+    }
+    free(samples);
+    return status;
+}
