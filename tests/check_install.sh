@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# check_install.sh BUILD: installs into a temporary prefix and builds models/mlp_host.c against it with
+# pkg-config, as C11 and as C++17, shared and static, and runs it on a quantized model.
+set -euo pipefail
+build=$1
+source_root=$(cd "$(dirname "$0")/.." && pwd)
+prefix=$(mktemp -d)
+trap 'rm -rf "$prefix"' EXIT
+DESTDIR=$prefix meson install -C "$build" --no-rebuild >/dev/null
+pc=$(dirname "$(find "$prefix" -name dynq.pc)")
+export PKG_CONFIG_PATH=$pc PKG_CONFIG_SYSROOT_DIR=$prefix
+libraries=$(dirname "$pc")
+"$build/tools/dynq" quantize "$source_root/models/fashion-mnist-mlp.safetensors" -o "$prefix/int8.st" -q
+host=$source_root/models/mlp_host.c
+read -ra flags <<<"$(pkg-config --cflags dynq)"
+read -ra libs <<<"$(pkg-config --libs dynq)"
+gcc -std=c11 -Wall -Wextra -Wpedantic -Werror "${flags[@]}" "$host" -o "$prefix/host-c" "${libs[@]}"
+g++ -std=c++17 -Wall -Wextra -Wpedantic -Werror -x c++ "${flags[@]}" "$host" -x none \
+  -o "$prefix/host-cpp" "${libs[@]}"
+read -ra libs <<<"$(pkg-config --static --libs-only-l dynq | sed 's/-ldynq\b//')"
+gcc -std=c11 "${flags[@]}" "$host" -o "$prefix/host-static" "$libraries/libdynq.a" "${libs[@]}"
+for program in host-c host-cpp host-static; do
+  LD_LIBRARY_PATH=$libraries "$prefix/$program" "$prefix/int8.st" >"$prefix/$program.out"
+  [ "$(wc -l <"$prefix/$program.out")" -eq 8 ]
+  cmp "$prefix/$program.out" "$prefix/host-c.out"
+done
