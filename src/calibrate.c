@@ -68,9 +68,9 @@ dynq_status dynq_calibration_create(const dynq_model *model, const dynq_allocato
         return dynq_fail(error, DYNQ_ERR_ARGUMENT, "calibration: model or result is NULL");
     }
     dynq_calibration *calibration = dynq_calibration_new(allocator, model->node_count);
-    bool *known = calibration == NULL ? NULL
-                                      : dynq_alloc(&calibration->allocator, model->node_count,
-                                                   sizeof *known);
+    bool *known = calibration == NULL
+                      ? NULL
+                      : dynq_alloc(&calibration->allocator, model->node_count, sizeof *known);
     bool complete = known != NULL;
     for (size_t i = 0; complete && i < model->node_count; i++) {
         if (model->nodes[i].op == DYNQ_OP_LINEAR) {

@@ -4,7 +4,6 @@
 #include "src/file.h"
 #include "src/model.h"
 
-#include <float.h>
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -14,6 +13,10 @@
 
 /* Nine significant digits bring every float back exactly. */
 #define JSON_FLAGS (JSON_INDENT(2) | JSON_REAL_PRECISION(9))
+
+/* The smallest number that rounds to an infinite float: half a step above FLT_MAX, which itself is
+ * written with nine digits and thus as a little more than it is. */
+#define FLOAT_OVERFLOW 0x1.ffffffp127
 
 /* ---- writing ---- */
 
@@ -112,7 +115,7 @@ static bool get_float(const json_t *object, const char *key, float *value)
 {
     const json_t *field = json_object_get(object, key);
     const double number = json_number_value(field);
-    if (!json_is_number(field) || !(fabs(number) <= (double)FLT_MAX)) {
+    if (!json_is_number(field) || !(fabs(number) < FLOAT_OVERFLOW)) {
         return false;
     }
     *value = number == 0.0 ? 0.0f : (float)number; /* -0 becomes 0 */
@@ -238,8 +241,8 @@ static dynq_status read_calibration(const reader *r, const json_t *root,
 static dynq_status parse(const reader *r, const dynq_file *file, json_t **root)
 {
     json_error_t why;
-    *root = file->size == 0 ? NULL
-                            : json_loadb(file->bytes, file->size, JSON_REJECT_DUPLICATES, &why);
+    *root =
+        file->size == 0 ? NULL : json_loadb(file->bytes, file->size, JSON_REJECT_DUPLICATES, &why);
     if (*root != NULL) {
         return DYNQ_OK;
     }

@@ -112,10 +112,10 @@ static dynq_status start_session(run *r, dynq_model *model, uint32_t threads,
     r->bindings[0].slot = dynq_session_slot(r->session, model->nodes[r->input].name);
     for (size_t i = 0; i < model->output_count; i++) {
         const size_t columns = model->nodes[model->outputs[i].node].n;
-        r->bindings[i + 1] = (dynq_binding){
-            .slot = dynq_session_output_slot(r->session, model->outputs[i].name),
-            .data = r->outputs[i],
-            .bytes = r->max_rows * columns * sizeof **r->outputs};
+        r->bindings[i + 1] =
+            (dynq_binding){.slot = dynq_session_output_slot(r->session, model->outputs[i].name),
+                           .data = r->outputs[i],
+                           .bytes = r->max_rows * columns * sizeof **r->outputs};
     }
     return DYNQ_OK;
 }
@@ -133,8 +133,8 @@ static dynq_status run_batches(run *r, const float *x, size_t rows, size_t row_s
         r->bindings[0].row_stride = row_stride;
         /* A failed observation stands before whatever the run found further down the graph. */
         dynq_error found = {0};
-        status = dynq_session_run(r->session, &batch, r->bindings, r->model->output_count + 1,
-                                  &found);
+        status =
+            dynq_session_run(r->session, &batch, r->bindings, r->model->output_count + 1, &found);
         if (r->status != DYNQ_OK) {
             return r->status;
         }

@@ -61,7 +61,8 @@ void dynq_metrics_add(dynq_metrics *metrics, size_t rows, size_t columns, const 
     reference_stride = reference_stride == 0 ? columns : reference_stride;
     value_stride = value_stride == 0 ? columns : value_stride;
     for (size_t r = 0; r < rows; r++) {
-        const float *expected = reference + r * reference_stride, *actual = value + r * value_stride;
+        const float *expected = reference + r * reference_stride,
+                    *actual = value + r * value_stride;
         add_errors(metrics, columns, expected, actual);
         add_cosine(metrics, columns, expected, actual);
         metrics->top1_equal += largest_column(expected, columns) == largest_column(actual, columns);
@@ -80,7 +81,8 @@ static double signal_to_noise_db(const dynq_metrics *metrics)
     if (metrics->signal == 0.0) {
         return (double)NAN;
     }
-    return metrics->noise == 0.0 ? (double)INFINITY : 10.0 * log10(metrics->signal / metrics->noise);
+    return metrics->noise == 0.0 ? (double)INFINITY
+                                 : 10.0 * log10(metrics->signal / metrics->noise);
 }
 
 dynq_metrics_summary dynq_metrics_result(const dynq_metrics *metrics)

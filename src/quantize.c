@@ -21,18 +21,21 @@ typedef struct rule_word {
 } rule_word;
 
 static const rule_word rule_words[] = {
-    {"fp32", PRECISION, DYNQ_PRECISION_FP32}, {"int8", PRECISION, DYNQ_PRECISION_INT8},
-    {"static", RANGE, DYNQ_RANGE_STATIC},     {"dynamic", RANGE, DYNQ_RANGE_DYNAMIC},
-    {"segment", SCOPE, DYNQ_SCOPE_SEGMENT},   {"tensor", SCOPE, DYNQ_SCOPE_TENSOR},
-    {"row", SCOPE, DYNQ_SCOPE_ROW},           {"affine", SCHEME, DYNQ_SCHEME_AFFINE},
+    {"fp32", PRECISION, DYNQ_PRECISION_FP32},
+    {"int8", PRECISION, DYNQ_PRECISION_INT8},
+    {"static", RANGE, DYNQ_RANGE_STATIC},
+    {"dynamic", RANGE, DYNQ_RANGE_DYNAMIC},
+    {"segment", SCOPE, DYNQ_SCOPE_SEGMENT},
+    {"tensor", SCOPE, DYNQ_SCOPE_TENSOR},
+    {"row", SCOPE, DYNQ_SCOPE_ROW},
+    {"affine", SCHEME, DYNQ_SCHEME_AFFINE},
     {"symmetric", SCHEME, DYNQ_SCHEME_SYMMETRIC},
 };
 
 static const rule_word *find_word(const char *text, size_t length)
 {
     for (size_t i = 0; i < sizeof rule_words / sizeof rule_words[0]; i++) {
-        if (strlen(rule_words[i].text) == length &&
-            memcmp(rule_words[i].text, text, length) == 0) {
+        if (strlen(rule_words[i].text) == length && memcmp(rule_words[i].text, text, length) == 0) {
             return &rule_words[i];
         }
     }
@@ -317,8 +320,9 @@ dynq_status dynq_quantize(const dynq_model *model, const dynq_quantize_options *
         return dynq_fail(error, DYNQ_ERR_ARGUMENT, "quantize: model or result is NULL");
     }
     if (!dynq_options_copy(&o, sizeof o, options)) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
-                         "quantize options: size is not set, or a field is unknown to this version");
+        return dynq_fail(
+            error, DYNQ_ERR_ARGUMENT,
+            "quantize options: size is not set, or a field is unknown to this version");
     }
     dynq_status status = check_options(model, &o, error);
     if (status != DYNQ_OK) {

@@ -97,7 +97,7 @@ Test(pack, sizes_that_do_not_fit_are_the_largest_size)
 
 Test(pack, every_byte_of_the_layout)
 {
-    static const size_t shapes[][2] = {{1, 1},   {3, 2},   {4, 16},  {63, 15},  {64, 16},
+    static const size_t shapes[][2] = {{1, 1},   {3, 2},   {4, 16},   {63, 15}, {64, 16},
                                        {65, 17}, {130, 5}, {200, 33}, {784, 10}};
     for (size_t i = 0; i < COUNT(shapes); i++) {
         const size_t k = shapes[i][0], n = shapes[i][1];
@@ -125,7 +125,8 @@ Test(pack, ties_go_to_even_and_the_largest_to_127)
 Test(pack, columns_at_the_ends_of_the_range)
 {
     const float below = nextafterf(0x1p-100f, 0.0f);
-    float w[] = {0.0f, -0.0f, below, -below, 0x1p-100f, -0x1p-101f, FLT_MAX, -FLT_MAX, 1e-45f, 0.0f};
+    float w[] = {0.0f,       -0.0f,   below,    -below, 0x1p-100f,
+                 -0x1p-101f, FLT_MAX, -FLT_MAX, 1e-45f, 0.0f};
     int8_t packed[64 * 16], codes[COUNT(w)];
     float scale[5];
     int32_t sums[5];

@@ -29,16 +29,16 @@ static result round_trip(dynq_quantizer quantizer, const float *x, size_t count)
     result r = {0};
     cr_assert_eq(dynq_quantizer_fit(&quantizer, x, 1, count, &r.params, 1, NULL), DYNQ_OK);
     cr_assert_eq(dynq_quantizer_quantize(&quantizer, &r.params, x, 1, count, r.q, NULL), DYNQ_OK);
-    cr_assert_eq(
-        dynq_quantizer_dequantize(&quantizer, &r.params, r.q, 1, count, r.restored, NULL), DYNQ_OK);
+    cr_assert_eq(dynq_quantizer_dequantize(&quantizer, &r.params, r.q, 1, count, r.restored, NULL),
+                 DYNQ_OK);
     return r;
 }
 
 static void check_near(const float *values, const float *expected, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        cr_assert_lt(fabsf(values[i] - expected[i]), 0.00005f, "element %zu: %.6f, expected %.4f", i,
-                     (double)values[i], (double)expected[i]);
+        cr_assert_lt(fabsf(values[i] - expected[i]), 0.00005f, "element %zu: %.6f, expected %.4f",
+                     i, (double)values[i], (double)expected[i]);
     }
 }
 
@@ -261,9 +261,12 @@ Test(quantizer, wrong_arguments)
 {
     const float x[] = {1.0f, 2.0f};
     const dynq_quantizer wrong[] = {
-        {DYNQ_MAPPING_MINMAX, DYNQ_PER_TENSOR, 1, 0},  {DYNQ_MAPPING_MINMAX, DYNQ_PER_TENSOR, 9, 0},
-        {DYNQ_MAPPING_MINMAX, DYNQ_PER_TENSOR, 17, 0}, {DYNQ_MAPPING_MINMAX, DYNQ_PER_TENSOR, 0, 0},
-        {(dynq_mapping)0, DYNQ_PER_TENSOR, 8, 0},      {(dynq_mapping)4, DYNQ_PER_TENSOR, 8, 0},
+        {DYNQ_MAPPING_MINMAX, DYNQ_PER_TENSOR, 1, 0},
+        {DYNQ_MAPPING_MINMAX, DYNQ_PER_TENSOR, 9, 0},
+        {DYNQ_MAPPING_MINMAX, DYNQ_PER_TENSOR, 17, 0},
+        {DYNQ_MAPPING_MINMAX, DYNQ_PER_TENSOR, 0, 0},
+        {(dynq_mapping)0, DYNQ_PER_TENSOR, 8, 0},
+        {(dynq_mapping)4, DYNQ_PER_TENSOR, 8, 0},
         {DYNQ_MAPPING_MINMAX, (dynq_granularity)0, 8, 0},
         {DYNQ_MAPPING_MINMAX, (dynq_granularity)6, 8, 0},
         {DYNQ_MAPPING_MINMAX, DYNQ_PER_GROUP, 8, 0},
@@ -366,10 +369,10 @@ static void check_case(FILE *file, const dynq_quantizer *quantizer, const matrix
     int16_t q[LARGEST];
     float restored[LARGEST];
     cr_assert_eq(dynq_quantizer_sets(quantizer, m->rows, m->columns), sets);
-    cr_assert_eq(
-        dynq_quantizer_fit(quantizer, m->x, m->rows, m->columns, params, LARGEST, NULL), DYNQ_OK);
-    cr_assert_eq(
-        dynq_quantizer_quantize(quantizer, params, m->x, m->rows, m->columns, q, NULL), DYNQ_OK);
+    cr_assert_eq(dynq_quantizer_fit(quantizer, m->x, m->rows, m->columns, params, LARGEST, NULL),
+                 DYNQ_OK);
+    cr_assert_eq(dynq_quantizer_quantize(quantizer, params, m->x, m->rows, m->columns, q, NULL),
+                 DYNQ_OK);
     cr_assert_eq(
         dynq_quantizer_dequantize(quantizer, params, q, m->rows, m->columns, restored, NULL),
         DYNQ_OK);

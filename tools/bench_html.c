@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tools/allocate.h"
+#include "tools/baseline.h"
 #include "tools/plot.h"
 #include "tools/report.h"
 
@@ -32,18 +33,20 @@ static size_t point_count(const bench *self)
     return self->run_count / self->line_count;
 }
 
-/* The fastest INT8 run of a point; NULL if INT8 was not measured. */
-static const bench_run *fastest_int8(const bench *self, size_t point)
+/* The INT8 run of a point to put first: the native one, or of another engine if only that was
+ * measured; dynamic ranges before static ones. */
+static const bench_run *headline(const bench *self, size_t point)
 {
-    const bench_run *best = NULL;
+    const bench_run *first = NULL;
     const bench_run *runs = point_at(self, point);
     for (size_t i = 0; i < self->line_count; i++) {
-        if (runs[i].line->precision == DYNQ_PRECISION_INT8 &&
-            (best == NULL || runs[i].speedup > best->speedup)) {
-            best = &runs[i];
+        const bench_line *line = runs[i].line;
+        if (line->precision == DYNQ_PRECISION_INT8 &&
+            (first == NULL || (line->table == NULL && first->line->table != NULL))) {
+            first = &runs[i];
         }
     }
-    return best;
+    return first;
 }
 
 static void add_cards(report *page, const bench *self)
@@ -52,14 +55,14 @@ static void add_cards(report *page, const bench *self)
     char labels[MOST_CARDS][64], values[MOST_CARDS][32], notes[MOST_CARDS][160];
     size_t count = 0;
     for (size_t p = 0; p < point_count(self) && count < MOST_CARDS; p++) {
-        const bench_run *best = fastest_int8(self, p);
-        if (best == NULL) {
+        const bench_run *first = headline(self, p);
+        if (first == NULL) {
             continue;
         }
-        point_name(best, labels[count], sizeof labels[count]);
-        snprintf(values[count], sizeof values[count], "%.2f\xC3\x97", best->speedup);
-        snprintf(notes[count], sizeof notes[count], "%s, %.3g ms, against %s", best->line->name,
-                 best->ms.median, best->baseline->name);
+        point_name(first, labels[count], sizeof labels[count]);
+        snprintf(values[count], sizeof values[count], "%.2f\xC3\x97", first->speedup);
+        snprintf(notes[count], sizeof notes[count], "%s, %.3g ms, against %s", first->line->name,
+                 first->ms.median, first->baseline->name);
         cards[count] = (report_card){labels[count], values[count], notes[count]};
         count++;
     }
@@ -80,7 +83,7 @@ static void add_latency(report *page, const bench *self, size_t point)
     point_name(runs, title, sizeof title);
     const plot_bars bars = {.description = title,
                             .unit = "ms",
-                            .decimals = runs[0].ms.median < 1 ? 4 : 2,
+                            .decimals = -1,
                             .categories = &category,
                             .category_count = 1,
                             .series = series,
@@ -90,33 +93,37 @@ static void add_latency(report *page, const bench *self, size_t point)
     report_figure_end(page);
 }
 
-static void add_speedups(report *page, const bench *self)
+/* Speedups of all batches, for one number of threads. */
+static void add_speedups(report *page, const bench *self, size_t thread)
 {
-    const size_t points = point_count(self);
-    char(*names)[80] = allocate(points, sizeof *names);
-    const char **categories = allocate(points, sizeof *categories);
-    double *values = allocate(points * self->line_count, sizeof *values);
+    const size_t count = self->batch_count;
+    char(*names)[80] = allocate(count, sizeof *names);
+    const char **categories = allocate(count, sizeof *categories);
+    double *values = allocate(count * self->line_count, sizeof *values);
     plot_series series[BENCH_MAX_LINES];
-    for (size_t p = 0; p < points; p++) {
-        point_name(point_at(self, p), names[p], sizeof names[p]);
-        categories[p] = names[p];
+    char title[80];
+    for (size_t b = 0; b < count; b++) {
+        const bench_run *runs = point_at(self, thread * count + b);
+        snprintf(names[b], sizeof names[b], "batch %zu", runs->batch);
+        categories[b] = names[b];
         for (size_t i = 0; i < self->line_count; i++) {
-            values[i * points + p] = point_at(self, p)[i].speedup;
+            values[i * count + b] = runs[i].speedup;
         }
     }
     for (size_t i = 0; i < self->line_count; i++) {
-        series[i] = (plot_series){.name = self->lines[i].name,
-                                  .tone = self->lines[i].tone,
-                                  .values = values + i * points};
+        series[i] = (plot_series){
+            .name = self->lines[i].name, .tone = self->lines[i].tone, .values = values + i * count};
     }
-    const plot_bars bars = {.description = "speedup of every line",
+    snprintf(title, sizeof title, "Speedup with %u thread%s", self->threads[thread],
+             self->threads[thread] == 1 ? "" : "s");
+    const plot_bars bars = {.description = title,
                             .unit = "\xC3\x97",
                             .decimals = 2,
                             .categories = categories,
-                            .category_count = points,
+                            .category_count = count,
                             .series = series,
                             .series_count = self->line_count};
-    report_figure_begin(page, "Speedup", "Times as fast as the baseline, which has 1.");
+    report_figure_begin(page, title, "Times as fast as the baseline, which has 1.");
     plot_bars_draw(&page->body, &bars);
     report_figure_end(page);
     free(values);
@@ -171,7 +178,7 @@ static void add_run_table(report *page, const bench *self)
         report_cell_number(page, run->ms.sd, 4);
         report_cell_number(page, run->ms.p99, 4);
         if (run->line == run->baseline) {
-            report_cell(page, "baseline");
+            report_cell(page, "1 (base)");
         } else {
             report_cell_number(page, run->speedup, 2);
         }
@@ -243,9 +250,14 @@ exit_code bench_write_html(const bench *self)
     add_cards(&page, self);
     bench_describe_baseline(self, text, sizeof text);
     report_section(&page, "Speedup and throughput", text);
-    add_speedups(&page, self);
-    for (size_t t = 0; t < self->thread_count && self->batch_count > 1; t++) {
-        add_throughput(&page, self, t);
+    if (baseline_warning(text, sizeof text)) {
+        report_paragraph(&page, text);
+    }
+    for (size_t t = 0; t < self->thread_count; t++) {
+        add_speedups(&page, self, t);
+        if (self->batch_count > 1) {
+            add_throughput(&page, self, t);
+        }
     }
     report_section(&page, "Latency", "Medians of repetitions that take turns between the lines.");
     for (size_t p = 0; p < point_count(self) && p < MOST_LATENCIES; p++) {

@@ -49,7 +49,7 @@ static void add_line(bench *self, const engine_choice *choice, dynq_model *model
     };
     if (ranges == NULL) {
         snprintf(line->name, sizeof line->name, "%s fp32%s", choice->name,
-                 line->dequantized ? " (dequantized)" : "");
+                 line->dequantized ? " (deq.)" : "");
     } else {
         snprintf(line->name, sizeof line->name, "%s int8-%s", choice->name, ranges);
     }

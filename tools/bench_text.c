@@ -6,6 +6,7 @@
 
 #include <dynq/version.h>
 
+#include "tools/baseline.h"
 #include "tools/engines.h"
 #include "tools/output.h"
 
@@ -21,15 +22,17 @@ const char bench_profile_note[] =
 
 void bench_describe(const bench *self, char *text, size_t size)
 {
-    snprintf(text, size, "%s, %u usable CPU%s, kernel %s, dynq %s built with %s", self->cpu.name,
-             self->cpu.usable, self->cpu.usable == 1 ? "" : "s", self->kernel, dynq_version(),
-             compiler);
+    char engines[200];
+    baseline_describe(engines, sizeof engines);
+    snprintf(text, size, "%s, %u usable CPU%s, kernel %s, dynq %s built with %s; %s",
+             self->cpu.name, self->cpu.usable, self->cpu.usable == 1 ? "" : "s", self->kernel,
+             dynq_version(), compiler, engines);
 }
 
 void bench_describe_baseline(const bench *self, char *text, size_t size)
 {
     const int foreign = self->runs[0].baseline->table != NULL;
-    snprintf(text, size, "Speedup is against %s in the same rounds (\"baseline\")%s",
+    snprintf(text, size, "Speedup is against %s in the same rounds (base)%s",
              foreign ? "the faster of OpenBLAS and oneDNN FP32"
                      : "the native FP32, because this build has neither OpenBLAS nor oneDNN",
              self->runs[0].baseline->dequantized
@@ -37,36 +40,70 @@ void bench_describe_baseline(const bench *self, char *text, size_t size)
                  : ".");
 }
 
-static void print_runs(const bench *self)
+/* For a program: one line a run, everything in columns of its own. */
+static void print_csv(const bench *self)
 {
-    const table_format format = self->call->common.format;
+    static const char *const headings[] = {"engine",  "precision", "ranges",  "batch",
+                                           "threads", "ms_median", "ms_min",  "ms_mean",
+                                           "ms_sd",   "ms_p99",    "speedup", "baseline"};
     table *rows = table_create();
-    table_column(rows, "batch", TABLE_RIGHT);
-    table_column(rows, format == TABLE_TEXT ? "thr" : "threads", TABLE_RIGHT);
-    table_column(rows, "engine", TABLE_LEFT);
-    table_column(rows, format == TABLE_TEXT ? "median" : "median ms", TABLE_RIGHT);
-    table_column(rows, format == TABLE_TEXT ? "min ms" : "min ms", TABLE_RIGHT);
-    table_column(rows, format == TABLE_TEXT ? "mean" : "mean ms", TABLE_RIGHT);
-    table_column(rows, format == TABLE_TEXT ? "+- sd" : "sd ms", TABLE_RIGHT);
-    table_column(rows, format == TABLE_TEXT ? "P99" : "P99 ms", TABLE_RIGHT);
-    table_column(rows, "speedup", TABLE_RIGHT);
+    for (size_t i = 0; i < sizeof headings / sizeof *headings; i++) {
+        table_column(rows, headings[i], i < 3 || i == 11 ? TABLE_LEFT : TABLE_RIGHT);
+    }
     for (size_t i = 0; i < self->run_count; i++) {
         const bench_run *run = &self->runs[i];
+        table_text(rows, run->line->engine);
+        table_text(rows, dynq_precision_name(run->line->precision));
+        table_text(rows, run->line->ranges);
         table_integer(rows, run->batch);
         table_integer(rows, run->threads);
-        table_text(rows, run->line->name);
-        table_number(rows, run->ms.median, 4);
-        table_number(rows, run->ms.min, 4);
-        table_number(rows, run->ms.mean, 4);
-        table_number(rows, run->ms.sd, 4);
-        table_number(rows, run->ms.p99, 4);
-        if (run->line == run->baseline && format != TABLE_CSV) {
-            table_text(rows, "baseline");
+        table_number(rows, run->ms.median, 6);
+        table_number(rows, run->ms.min, 6);
+        table_number(rows, run->ms.mean, 6);
+        table_number(rows, run->ms.sd, 6);
+        table_number(rows, run->ms.p99, 6);
+        table_number(rows, run->speedup, 4);
+        table_text(rows, run->baseline->engine);
+    }
+    table_print(rows, TABLE_CSV, stdout);
+    table_free(rows);
+}
+
+/* For a person: a heading for each batch and number of threads, then its lines. */
+static void print_runs(const bench *self)
+{
+    static const char *const headings[] = {"median", "min", "mean", "+- sd", "P99", "speedup"};
+    const size_t columns = sizeof headings / sizeof *headings;
+    table *rows = table_create();
+    table_column(rows, "", TABLE_LEFT);
+    for (size_t i = 0; i < columns; i++) {
+        table_column(rows, headings[i], TABLE_RIGHT);
+    }
+    for (size_t i = 0; i < self->run_count; i++) {
+        const bench_run *run = &self->runs[i];
+        char name[64];
+        if (i % self->line_count == 0) {
+            snprintf(name, sizeof name, "batch %zu, %u thread%s", run->batch, run->threads,
+                     run->threads == 1 ? "" : "s");
+            table_text(rows, name);
+            for (size_t c = 0; c < columns; c++) {
+                table_text(rows, "");
+            }
+        }
+        snprintf(name, sizeof name, "  %s", run->line->name);
+        table_text(rows, name);
+        table_number(rows, 1e3 * run->ms.median, 1);
+        table_number(rows, 1e3 * run->ms.min, 1);
+        table_number(rows, 1e3 * run->ms.mean, 1);
+        table_number(rows, 1e3 * run->ms.sd, 1);
+        table_number(rows, 1e3 * run->ms.p99, 1);
+        if (run->line == run->baseline) {
+            table_text(rows, "1 (base)");
         } else {
             table_number(rows, run->speedup, 2);
         }
     }
-    table_print(rows, format, stdout);
+    table_print(rows, self->call->common.format, stdout);
     table_free(rows);
 }
 
@@ -111,16 +148,19 @@ static void print_profile(const bench *self, const bench_profile *profile)
 
 void bench_print(const bench *self)
 {
-    char text[512];
+    char text[1024];
     if (self->call->common.format == TABLE_CSV) {
-        print_runs(self);
+        print_csv(self);
         return;
     }
     bench_describe(self, text, sizeof text);
     option_print_wrapped(stdout, text, 0, 0);
     bench_describe_baseline(self, text, sizeof text);
     option_print_wrapped(stdout, text, 0, 0);
-    puts("");
+    if (baseline_warning(text, sizeof text)) {
+        option_print_wrapped(stdout, text, 0, 0);
+    }
+    puts("\nMicroseconds of a run:\n");
     print_runs(self);
     if (self->profile_count > 0) {
         puts("");

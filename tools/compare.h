@@ -42,6 +42,8 @@ void compare_print(const comparison *self);
 void compare_print_json(const comparison *self);
 /* "9000 rows of x.npy in batches of 64, 1 thread": what was compared on what. */
 void compare_describe_data(const comparison *self, char *text, size_t size);
+/* What the latency of FP32 was measured on; 0 if no variant is FP32. */
+int compare_describe_latency(const comparison *self, char *text, size_t size);
 /* Where the static ranges come from; 0 if nothing was calibrated here. */
 int compare_describe_calibration(const comparison *self, char *text, size_t size);
 

@@ -8,6 +8,7 @@
 #include <dynq/version.h>
 
 #include "tools/allocate.h"
+#include "tools/baseline.h"
 #include "tools/plot.h"
 #include "tools/report.h"
 #include "tools/svg.h"
@@ -49,12 +50,12 @@ static void add_cards(report *page, const comparison *self)
     }
     snprintf(values[0], sizeof values[0], "%.2f %%", quality(self, 0));
     snprintf(notes[0], sizeof notes[0], "%s of the reference, %.100s", label, reference->name);
-    snprintf(values[1], sizeof values[1], "%+.2f points", quality(self, worst) - quality(self, 0));
+    snprintf(values[1], sizeof values[1], "%+.2f pt", quality(self, worst) - quality(self, 0));
     snprintf(notes[1], sizeof notes[1], "least %s: %.100s", label, self->variants[worst].name);
     snprintf(values[2], sizeof values[2], "%.2f\xC3\x97",
              reference->ms.median / self->variants[fastest].ms.median);
-    snprintf(notes[2], sizeof notes[2], "as fast as the reference: %.100s",
-             self->variants[fastest].name);
+    snprintf(notes[2], sizeof notes[2], "as fast as the reference on %s: %.100s",
+             reference->ms_engine, self->variants[fastest].name);
     snprintf(values[3], sizeof values[3], "%.1f %%",
              100.0 * (double)self->variants[smallest].weight_bytes /
                  (double)reference->weight_bytes);
@@ -269,6 +270,12 @@ exit_code compare_write_html(const comparison *self)
     compare_describe_data(self, description, sizeof description);
     report_begin(&page, text, description);
     if (compare_describe_calibration(self, text, sizeof text)) {
+        report_paragraph(&page, text);
+    }
+    if (compare_describe_latency(self, text, sizeof text)) {
+        report_paragraph(&page, text);
+    }
+    if (baseline_warning(text, sizeof text)) {
         report_paragraph(&page, text);
     }
     add_cards(&page, self);

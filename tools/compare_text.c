@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/baseline.h"
 #include "tools/output.h"
 
 /* Layers in the terminal: those with the largest errors; the page and --json have all. */
@@ -16,6 +17,21 @@ void compare_describe_data(const comparison *self, char *text, size_t size)
     snprintf(text, size, "%zu rows of %s in batches of %llu, %u thread%s, FP32 on %s",
              self->data.rows, self->options->data, (unsigned long long)self->options->batch,
              threads, threads == 1 ? "" : "s", self->engine_name);
+}
+
+int compare_describe_latency(const comparison *self, char *text, size_t size)
+{
+    char engines[200];
+    for (size_t v = 0; v < self->count; v++) {
+        const evaluate_variant *variant = &self->variants[v];
+        if (variant->timed_count > 0) {
+            baseline_describe(engines, sizeof engines);
+            snprintf(text, size, "Latency of %s: on %s, the fastest of %s", variant->name,
+                     variant->ms_engine, engines);
+            return 1;
+        }
+    }
+    return 0;
 }
 
 int compare_describe_calibration(const comparison *self, char *text, size_t size)
@@ -167,7 +183,7 @@ static void print_layers(const comparison *self)
 static void print_prose(const comparison *self, const char *text, const char *item)
 {
     if (self->call->common.format == TABLE_MARKDOWN) {
-        printf("%s%s\n", item, text);
+        printf("%s%s%s\n", item, text, item[0] == '\0' ? "\n" : "");
         return;
     }
     printf("%s", item);
@@ -184,15 +200,24 @@ void compare_print(const comparison *self)
     compare_describe_data(self, text, sizeof text);
     print_prose(self, text, "");
     if (compare_describe_calibration(self, text, sizeof text)) {
-        puts("");
+        print_prose(self, text, "");
+    }
+    if (compare_describe_latency(self, text, sizeof text)) {
+        print_prose(self, text, "");
+    }
+    if (baseline_warning(text, sizeof text)) {
         print_prose(self, text, "");
     }
     puts("");
     print_variants(self);
     if (self->count > 1 && self->input_count > 0) {
-        printf("\nError of each layer's result against %s, with what it got from the layers "
-               "before:\n\n",
-               self->variants[0].name);
+        snprintf(
+            text, sizeof text,
+            "Error of each layer's result against %s, with what it got from the layers before:",
+            self->variants[0].name);
+        puts("");
+        print_prose(self, text, "");
+        puts("");
         print_layers(self);
         puts("");
         for (size_t v = 1; v < self->count; v++) {
@@ -236,6 +261,7 @@ static json_t *variant_json(const comparison *self, const evaluate_variant *vari
     command_json_set(object, "mean_abs_error", command_json_number(output.mean_abs_error));
     command_json_set(object, "mean_abs_pct_error", command_json_number(output.mean_abs_pct_error));
     command_json_set(object, "ms_per_run", command_json_number(variant->ms.median));
+    command_json_set(object, "ms_engine", command_json_string(variant->ms_engine));
     command_json_set(object, "weight_bytes", command_json_integer(variant->weight_bytes));
     command_json_set(object, "nodes", nodes);
     return object;

@@ -8,6 +8,7 @@
 #include <dynq/quantize.h>
 
 #include "tools/allocate.h"
+#include "tools/baseline.h"
 #include "tools/inputs.h"
 
 /* Takes over the model reference and copies the name. */
@@ -19,6 +20,15 @@ static void add_variant(comparison *self, const char *name, dynq_model *model, d
     self->models[v] = model;
     self->variants[v] = (evaluate_variant){
         .name = self->names[v], .model = model, .scope = scope, .engine = engine};
+}
+
+/* Unless an engine was asked for, FP32 latency is that of the fastest: OpenBLAS, the reference for
+ * the numbers, is far slower than oneDNN on CPUs that are newer than it. */
+static void time_on_all_engines(const comparison *self, evaluate_variant *variant)
+{
+    if (self->options->engine == NULL) {
+        variant->timed_count = baseline_engines(variant->timed);
+    }
 }
 
 /* What all INT8 layers of a model agree on. */
@@ -116,6 +126,9 @@ exit_code compare_open_variants(comparison *self)
         char name[4200];
         name_of_file(self, path, &found, name, sizeof name);
         add_variant(self, name, model, 0, found.int8 == 0 ? self->engine : NULL);
+        if (found.int8 == 0) {
+            time_on_all_engines(self, &self->variants[self->count - 1]);
+        }
         size_t columns = 0, classes = 0;
         code = shape_of(self, path, model, &columns, &classes);
         if (code != EXIT_CODE_DONE) {

@@ -232,33 +232,59 @@ dynq_status evaluate_accuracy(evaluate_variant *variants, size_t count, const ev
     return DYNQ_OK;
 }
 
+/* A session of one variant on one engine. */
+typedef struct contestant {
+    evaluate_variant *variant;
+    const dynq_engine *engine;
+    runner runner;
+} contestant;
+
+static dynq_status prepare(contestant *self, const evaluate_options *options, size_t rows,
+                           dynq_error *error)
+{
+    const dynq_session_options session = {.size = sizeof session,
+                                          .max_rows = rows,
+                                          .threads = options->threads,
+                                          .kernel = options->kernel,
+                                          .engine = self->engine,
+                                          .scope = self->variant->scope};
+    return runner_create(self->variant->model, &session, &self->runner, error);
+}
+
 dynq_status evaluate_latency(evaluate_variant *variants, size_t count, const evaluate_data *data,
                              const evaluate_options *options, dynq_error *error)
 {
     const size_t rows = data->rows < options->batch ? data->rows : options->batch;
-    runner *runners = allocate(count, sizeof *runners);
-    runner_timing *lines = allocate(count, sizeof *lines);
+    contestant *all = allocate(count * EVALUATE_MAX_TIMED, sizeof *all);
+    runner_timing *lines = allocate(count * EVALUATE_MAX_TIMED, sizeof *lines);
+    size_t line_count = 0;
     dynq_status status = DYNQ_OK;
-    for (size_t v = 0; v < count && status == DYNQ_OK; v++) {
-        const dynq_session_options session = {.size = sizeof session,
-                                              .max_rows = rows,
-                                              .threads = options->threads,
-                                              .kernel = options->kernel,
-                                              .engine = variants[v].engine,
-                                              .scope = variants[v].scope};
-        status = runner_create(variants[v].model, &session, &runners[v], error);
-        lines[v] = (runner_timing){.runner = &runners[v], .inputs = &data->x, .rows = rows};
+    for (size_t v = 0; v < count; v++) {
+        const size_t engines = variants[v].timed_count > 0 ? variants[v].timed_count : 1;
+        for (size_t e = 0; e < engines && status == DYNQ_OK; e++) {
+            contestant *one = &all[line_count];
+            one->variant = &variants[v];
+            one->engine = variants[v].timed_count > 0 ? variants[v].timed[e] : variants[v].engine;
+            status = prepare(one, options, rows, error);
+            lines[line_count++] =
+                (runner_timing){.runner = &one->runner, .inputs = &data->x, .rows = rows};
+        }
     }
     if (status == DYNQ_OK) {
-        status = runner_measure(lines, count, options->repeat, options->advance, options->context,
-                                error);
+        status = runner_measure(lines, line_count, options->repeat, options->advance,
+                                options->context, error);
     }
-    for (size_t v = 0; v < count; v++) {
-        variants[v].ms = lines[v].ms;
-        runner_free(&runners[v]);
+    for (size_t i = 0; i < line_count; i++) {
+        evaluate_variant *variant = all[i].variant;
+        if (status == DYNQ_OK &&
+            (variant->ms_engine == NULL || lines[i].ms.median < variant->ms.median)) {
+            variant->ms = lines[i].ms;
+            variant->ms_engine = all[i].engine != NULL ? all[i].engine->name : "native";
+        }
+        runner_free(&all[i].runner);
     }
     free(lines);
-    free(runners);
+    free(all);
     return status;
 }
 

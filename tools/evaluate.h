@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define EVALUATE_MAX_TIMED 4
+
 /* A node that the variant shares with the reference, by name; inputs are left out. */
 typedef struct evaluate_node {
     dynq_node_info info; /* in the variant */
@@ -29,13 +31,17 @@ typedef struct evaluate_variant {
     dynq_model *model;         /* borrowed */
     const dynq_engine *engine; /* NULL: native */
     dynq_scope scope;          /* 0: as the model says */
+    /* Engines that its latency is measured on; the fastest counts. None: `engine`. */
+    const dynq_engine *timed[EVALUATE_MAX_TIMED];
+    size_t timed_count;
     /* Results. */
     dynq_metrics output; /* of the first output */
     uint64_t correct;    /* rows whose largest output is at their label */
     size_t rows;
     evaluate_node *nodes;
     size_t node_count;
-    statistics ms; /* of a run of one batch */
+    statistics ms;         /* of a run of one batch */
+    const char *ms_engine; /* the engine it was measured on */
     uint64_t weight_bytes;
 } evaluate_variant;
 

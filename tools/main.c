@@ -1,4 +1,5 @@
 /* The `dynq` command: finds the subcommand and makes sure that all output was written. */
+#include "tools/baseline.h"
 #include "tools/command.h"
 
 #include <dynq/version.h>
@@ -131,6 +132,7 @@ static exit_code dispatch(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    baseline_restart_with_better_core(argv);
     keep_standard_descriptors();
     const exit_code code = dispatch(argc, argv);
     errno = 0;

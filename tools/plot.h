@@ -33,8 +33,8 @@ void plot_lines(markup *out, const char *description, const char *x_title, const
 typedef struct plot_bars {
     const char *description;
     const char *unit; /* printed after each value */
-    int decimals;
-    int stacked; /* one bar for each category, made of the series */
+    int decimals;     /* of the values; below 0: three significant digits */
+    int stacked;      /* one bar for each category, made of the series */
     const char *const *categories;
     size_t category_count;
     const plot_series *series;

@@ -44,6 +44,8 @@ static void print_value(char *text, size_t size, double value, const plot_bars *
         snprintf(text, size, "no value");
     } else if (isinf(value)) {
         snprintf(text, size, "no error");
+    } else if (bars->decimals < 0) {
+        snprintf(text, size, "%.3g %s", value, bars->unit);
     } else {
         snprintf(text, size, "%.*f %s", bars->decimals, value, bars->unit);
     }
@@ -107,7 +109,7 @@ void plot_bars_draw(markup *out, const plot_bars *bars)
     for (size_t c = 0; c < bars->category_count; c++) {
         const double y = legend + group * (double)c;
         char name[160];
-        svg_shorten(bars->categories[c], 68, name, sizeof name);
+        svg_shorten(bars->categories[c], 56, name, sizeof name);
         svg_text(out, 0, y + 13, "strong", "start", name);
         if (bars->stacked) {
             draw_stack(out, bars, c, y + CATEGORY_HEIGHT, scale);

@@ -85,7 +85,7 @@ static void draw_labels(markup *out, svg_box frame, const svg_axis *across, cons
     }
     for (size_t i = 0; i < labelled; i++) {
         char name[64];
-        svg_shorten(points[i].label, 26, name, sizeof name);
+        svg_shorten(points[i].label, 24, name, sizeof name);
         const double x = svg_position(across, points[i].x, frame.x, frame.x + frame.width);
         const double y = svg_position(up, points[i].y, frame.y + frame.height, frame.y);
         double distance = 0;

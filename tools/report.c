@@ -52,6 +52,8 @@ static const char style[] =
     "thead th{border-top:0;color:var(--muted);font-weight:600;font-size:.82rem;"
     "vertical-align:bottom}"
     "tbody th{font-weight:500;position:sticky;left:0;background:var(--card)}.n{text-align:right}"
+    "@media(max-width:500px){main{padding:16px 12px 40px}h1{font-size:1.4rem}th,td{padding:5px "
+    "8px}}"
     "@media print{main{max-width:none;padding:0}body{font-size:11pt}h2{break-after:avoid}"
     ".table{overflow:visible}th,td{padding:3px 6px;white-space:normal}"
     ".figures{grid-template-columns:1fr 1fr}}";

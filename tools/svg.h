@@ -9,7 +9,7 @@
 
 /* Width of every plot in user units: one column of the page, so that text is about as large as the
  * page's own, on a phone too. */
-#define SVG_WIDTH 480.0
+#define SVG_WIDTH 400.0
 /* Data colours: t0 (neutral, for the reference) to t7. */
 #define SVG_TONES 8
 

@@ -30,24 +30,29 @@ DYNQ_API void dynq_calibration_free(dynq_calibration *calibration);
 
 /* Runs `model` in FP32 on `rows` rows of its only input and adds what the layers saw: x is
  * [rows][columns of the input] with `row_stride` floats between rows (0: columns). Works in
- * batches, so any number of rows is fine. Errors: DYNQ_ERR_ARGUMENT (more than one input: use taps
- * and dynq_calibration_observe()), DYNQ_ERR_NOT_FINITE, DYNQ_ERR_MEMORY. */
+ * batches, so any number of rows is fine. On an error nothing is added. Errors: DYNQ_ERR_ARGUMENT
+ * (more than one input: use taps and dynq_calibration_observe()), DYNQ_ERR_SHAPE (a model of other
+ * values), DYNQ_ERR_NOT_FINITE (naming value, row and column), DYNQ_ERR_LIMIT, DYNQ_ERR_MEMORY. */
 DYNQ_API dynq_status dynq_calibration_run(dynq_calibration *calibration, dynq_model *model,
                                           const float *x, size_t rows, size_t row_stride,
                                           uint32_t threads, dynq_error *error);
 
 /* Adds rows of the value named `value` (the node that a linear layer reads), for instance from a
- * tap. A value that no linear layer reads is ignored. DYNQ_ERR_NOT_FINITE on NaN or Inf. */
+ * tap; `row_stride` as above. A value that no linear layer reads is ignored. On an error nothing is
+ * added. Errors: DYNQ_ERR_ARGUMENT, DYNQ_ERR_SHAPE (another number of columns than the value has),
+ * DYNQ_ERR_NOT_FINITE on NaN or Inf, DYNQ_ERR_LIMIT (2^63 elements or more). */
 DYNQ_API dynq_status dynq_calibration_observe(dynq_calibration *calibration, const char *value,
                                               size_t rows, size_t columns, const float *data,
                                               size_t row_stride, dynq_error *error);
 
 /* Adds the statistics of `other`, taken on other data with a model of the same values. The result
- * does not depend on the order of merging. DYNQ_ERR_SHAPE if the values differ. */
+ * does not depend on the order of merging. On an error nothing is added. Errors: DYNQ_ERR_ARGUMENT,
+ * DYNQ_ERR_SHAPE if the values differ, DYNQ_ERR_LIMIT (2^63 elements or more). */
 DYNQ_API dynq_status dynq_calibration_merge(dynq_calibration *calibration,
                                             const dynq_calibration *other, dynq_error *error);
 
-/* JSON, written like a model file: temporary name, synced, renamed. */
+/* JSON, written like a model file: temporary name, synced, renamed. Floats come back exactly.
+ * Errors: DYNQ_ERR_IO, DYNQ_ERR_MEMORY; opening also DYNQ_ERR_FORMAT and DYNQ_ERR_VERSION. */
 DYNQ_API dynq_status dynq_calibration_save(const dynq_calibration *calibration, const char *path,
                                            dynq_error *error);
 DYNQ_API dynq_status dynq_calibration_open(const char *path, const dynq_allocator *allocator,

@@ -28,11 +28,11 @@ DYNQ_API void dynq_metrics_add(dynq_metrics *metrics, size_t rows, size_t column
                                size_t value_stride);
 
 typedef struct dynq_metrics_summary {
-    double sqnr_db;     /* 10 log10(signal / noise); +Inf without noise, NaN without signal */
-    double cosine_mean; /* of the cosines of rows; rows that are all zero on one side are left */
-    double cosine_min;  /* out; both NaN if none is left */
-    double max_abs_error;      /* over all elements; 0 without any */
-    double mean_abs_error;     /* NaN without elements */
+    double sqnr_db;        /* 10 log10(signal / noise); +Inf without noise, NaN without signal */
+    double cosine_mean;    /* of the cosines of rows; rows that are all zero on one side are left */
+    double cosine_min;     /* out; both NaN if none is left */
+    double max_abs_error;  /* over all elements; 0 without any */
+    double mean_abs_error; /* NaN without elements */
     double mean_abs_pct_error; /* in percent of |reference|, over elements whose reference is not 0;
                                 * NaN if there is none */
     double top1_agreement; /* share of rows whose largest element (the first of equals) is at the

@@ -13,7 +13,8 @@ extern "C" {
 
 /* One rule for the linear layers whose name matches `pattern` (a shell glob: * ? [...]). Fields
  * that are 0 leave that property as it is. Rules apply in order, so for each property the last
- * match wins. */
+ * match wins. Static ranges are per tensor
+ * whatever the scope. */
 typedef struct dynq_quantize_rule {
     const char *pattern;
     dynq_precision precision;

@@ -1,0 +1,268 @@
+"""`dynq compare`."""
+
+import math
+import os
+import struct
+import unittest
+
+from cli_support import CommandTest, Mlp, floats, read_npy, write_npy, write_pair
+
+VARIANT_KEYS = {"name", "accuracy", "top1_agreement", "cosine_mean", "cosine_min", "sqnr_db",
+                "max_abs_error", "mean_abs_error", "mean_abs_pct_error", "ms_per_run",
+                "weight_bytes", "nodes"}
+NODE_KEYS = {"name", "sqnr_db", "cosine", "max_abs_error", "saturated_pct"}
+
+
+def largest(row):
+    """The first place of the largest element."""
+    return row.index(max(row))
+
+
+def metrics(reference, rows):
+    """The measures of the contract in double, from two lists of rows."""
+    pairs = [(r, v) for a, b in zip(reference, rows) for r, v in zip(a, b)]
+    cosines = [sum(r * v for r, v in zip(a, b)) /
+               math.sqrt(sum(r * r for r in a) * sum(v * v for v in b))
+               for a, b in zip(reference, rows)]
+    noise = sum((v - r) ** 2 for r, v in pairs)
+    return {
+        "sqnr_db": 10 * math.log10(sum(r * r for r, _ in pairs) / noise) if noise else None,
+        "max_abs_error": max(abs(v - r) for r, v in pairs),
+        "mean_abs_error": sum(abs(v - r) for r, v in pairs) / len(pairs),
+        "mean_abs_pct_error": 100 * sum(abs((v - r) / r) for r, v in pairs) / len(pairs),
+        "cosine_mean": sum(cosines) / len(cosines),
+        "cosine_min": min(cosines),
+        "top1_agreement": sum(largest(a) == largest(b) for a, b in zip(reference, rows)) /
+                          len(rows),
+    }
+
+
+class Compare(CommandTest):
+    def setUp(self):
+        super().setUp()
+        right = [largest(self.mlp.answer(row)) for row in self.rows]
+        self.classes = [(label + row % 3 % 2) % Mlp.classes for row, label in enumerate(right)]
+        self.labels = self.write_labels("labels.idx", self.classes)
+
+    def write_labels(self, name, labels):
+        return self.write_bytes(name, struct.pack(">BBBBI", 0, 0, 8, 1, len(labels)) +
+                                bytes(labels))
+
+    def compare(self, *arguments):
+        return self.succeed_json("compare", *arguments, "--data", self.data, "--repeat", "2")
+
+    def outputs(self, model, *options):
+        path = self.path("y.npy")
+        self.succeed("run", model, "--input", self.data, "-o", path, "-q", *options)
+        return read_npy(path)
+
+    def test_json_keys_and_variants(self):
+        report = self.compare(self.model, "--labels", self.labels)
+        self.assertEqual(report["schema"], "dynq.compare/1")
+        self.assertEqual([variant["name"] for variant in report["variants"]],
+                         ["fp32", "int8-static-max", "int8-dynamic-tensor",
+                          "int8-dynamic-segment", "int8-dynamic-row"])
+        for variant in report["variants"]:
+            self.assertLessEqual(VARIANT_KEYS, set(variant))
+            self.assertEqual([node["name"] for node in variant["nodes"]], ["fc1", "act", "fc2"])
+            for node in variant["nodes"]:
+                self.assertLessEqual(NODE_KEYS, set(node))
+            self.assertGreater(variant["ms_per_run"], 0)
+        reference = report["variants"][0]
+        self.assertIsNone(reference["sqnr_db"])
+        self.assertEqual(reference["top1_agreement"], 1)
+        self.assertEqual(reference["max_abs_error"], 0)
+        info = self.succeed_json("info", self.model)
+        self.assertEqual(reference["weight_bytes"], info["weight_bytes"])
+
+    def test_without_labels(self):
+        for variant in self.compare(self.model)["variants"]:
+            self.assertIsNone(variant["accuracy"])
+
+    def test_first_tenth_calibrates_and_is_left_out(self):
+        report = self.compare(self.model)
+        self.assertEqual(report["rows"], 90)
+        self.assertEqual(report["calibration"],
+                         {"data": self.data, "rows": 10, "held_out": 10})
+        text = self.succeed("compare", self.model, "--data", self.data, "--repeat", "2").stdout
+        self.assertIn("first 10 of the 100 rows, which are left out", " ".join(text.split()))
+        report = self.compare(self.model, "--calibration-data", self.data)
+        self.assertEqual(report["rows"], 100)
+        self.assertEqual(report["calibration"]["held_out"], 0)
+
+    def test_numbers_against_runs(self):
+        """Everything end to end, recomputed from what `dynq run` writes."""
+        int8 = self.quantized("--granularity", "row")
+        report = self.compare(self.model, int8, "--labels", self.labels, "--engine", "native")
+        self.assertEqual([variant["name"] for variant in report["variants"]],
+                         ["fp32", "int8-dynamic-row"])
+        self.assertIsNone(report["calibration"])
+        reference = self.outputs(self.model, "--engine", "native")
+        rows = self.outputs(int8)
+        variant = report["variants"][1]
+        for key, value in metrics(reference, rows).items():
+            self.assertAlmostEqual(variant[key], value, delta=1e-9 + 1e-6 * abs(value), msg=key)
+        for found, outputs in zip(report["variants"], [reference, rows]):
+            right = sum(largest(row) == label for row, label in zip(outputs, self.classes))
+            self.assertAlmostEqual(found["accuracy"], right / len(outputs), places=12)
+            self.assertLess(0.3, found["accuracy"])
+            self.assertLess(found["accuracy"], 0.9)
+        last = variant["nodes"][-1]
+        self.assertAlmostEqual(last["sqnr_db"], variant["sqnr_db"], places=9)
+        self.assertAlmostEqual(last["max_abs_error"], variant["max_abs_error"], places=9)
+
+    def test_scopes_in_memory_are_those_of_files(self):
+        made = {variant["name"]: variant for variant in
+                self.compare(self.model, "--calibration-data", self.data)["variants"]}
+        for scope in ["tensor", "segment", "row"]:
+            file = self.quantized("--granularity", scope, name=scope)
+            read = self.compare(self.model, file)["variants"][1]
+            self.assertEqual(read["name"], "int8-dynamic-" + scope)
+            for key in ["sqnr_db", "cosine_min", "max_abs_error"]:
+                self.assertEqual(read[key], made[read["name"]][key], (scope, key))
+        static = self.quantized("--ranges", "static", "--calibration", self.calibrated(),
+                                name="fixed.safetensors")
+        read = self.compare(self.model, static)["variants"][1]
+        self.assertEqual(read["name"], "fixed.safetensors")
+        self.assertEqual(read["sqnr_db"], made["int8-static-max"]["sqnr_db"])
+
+    def test_saturation(self):
+        """Values outside what a few calibration rows had, counted here."""
+        few = self.path("few.npy")
+        write_npy(few, [[value / 2 for value in row] for row in self.rows[:4]])
+        report = self.compare(self.model, "--calibration-data", few)
+        values = [value / 2 for row in self.rows[:4] for value in row]
+        low, high = min(0, *values), max(0, *values)
+        flat = [value for row in self.rows for value in row]
+        outside = sum(value < low or value > high for value in flat)
+        self.assertGreater(outside, 0)
+        for variant in report["variants"]:
+            share = variant["nodes"][0]["saturated_pct"]
+            if variant["name"] == "int8-static-max":
+                self.assertAlmostEqual(share, 100 * outside / len(flat), places=9)
+            else:
+                self.assertEqual(share, 0)
+
+    def test_batches(self):
+        """Ranges of a batch depend on its size, those of requests do not."""
+        one = {v["name"]: v for v in self.compare(self.model, "-b", "1")["variants"]}
+        many = {v["name"]: v for v in self.compare(self.model, "-b", "1000")["variants"]}
+        for name in ["int8-dynamic-segment", "int8-dynamic-row", "int8-static-max"]:
+            self.assertEqual(one[name]["sqnr_db"], many[name]["sqnr_db"], name)
+        self.assertNotEqual(one["int8-dynamic-tensor"]["sqnr_db"],
+                            many["int8-dynamic-tensor"]["sqnr_db"])
+        self.assertEqual(one["int8-dynamic-tensor"]["sqnr_db"],
+                         one["int8-dynamic-row"]["sqnr_db"])
+
+    def test_same_names(self):
+        copy = self.quantized(name="copy.safetensors")
+        report = self.compare(self.model, self.quantized(), copy, copy, copy)
+        names = [variant["name"] for variant in report["variants"]]
+        self.assertEqual(names, ["fp32", "int8-dynamic-segment", "copy.safetensors", copy,
+                                 copy + "#2"])
+
+    def test_tables(self):
+        arguments = ["compare", self.model, "--data", self.data, "--labels", self.labels,
+                     "--repeat", "2"]
+        text = self.succeed(*arguments).stdout
+        self.assertIn("largest error in", text)
+        for line in text.splitlines():
+            if "/" not in line:  # a path cannot be broken
+                self.assertLessEqual(len(line), 80, line)
+        csv = self.succeed(*arguments, "-f", "csv").stdout.splitlines()
+        self.assertEqual(len(csv), 6)
+        self.assertEqual({line.count(",") for line in csv}, {11})
+        markdown = self.succeed(*arguments, "-f", "md").stdout
+        self.assertIn("| int8-dynamic-row", markdown)
+
+    def test_html(self):
+        page = self.path("report.html")
+        self.succeed("compare", self.model, "--data", self.data, "--labels", self.labels,
+                     "--repeat", "2", "--html", page)
+        text = self.read_bytes(page).decode("utf-8")
+        for word in ["int8-static-max", "fc1 reads x", "fc2 reads act", "<svg", "89 %", "10 rows"]:
+            if word not in ["89 %", "10 rows"]:
+                self.assertIn(word, text)
+        for word in ["http", "<script", "nan", "src="]:
+            self.assertNotIn(word, text)
+        self.assertEqual(text.count("<svg"), 4)
+        self.assertEqual([name for name in os.listdir(self.folder) if "html." in name], [])
+
+    def test_thresholds(self):
+        base = ["compare", self.model, "--data", self.data, "--repeat", "2"]
+        labelled = base + ["--labels", self.labels]
+        self.succeed(*labelled, "--min-accuracy", "20", "--max-drop", "50", "--min-agreement",
+                     "50")
+        for options in [labelled + ["--min-accuracy", "99.9"],
+                        labelled + ["--min-accuracy", "99", "--min-agreement", "1"]]:
+            result = self.run_missed(*options)
+            self.assertEqual(result.stderr.count("\n"), 1)
+            self.assertIn("accuracy", result.stderr)
+            self.assertIn("int8-static-max", result.stdout)
+        self.fail_with(2, *base, "--min-accuracy", "50")
+        self.fail_with(2, *base, "--max-drop", "1")
+
+    def run_missed(self, *arguments):
+        from cli_support import run_command
+        result = run_command(*arguments)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        return result
+
+    def test_usage_errors(self):
+        int8 = self.quantized()
+        pair = self.path("pair.safetensors")
+        write_pair(pair)
+        self.assertIn("--data", self.fail_with(2, "compare", self.model))
+        self.assertIn("MODEL", self.fail_with(2, "compare", "--data", self.data))
+        self.assertIn("--labled", self.fail_with(2, "compare", self.model, "--data", self.data,
+                                                 "--labled", self.labels))
+        self.fail_with(2, "compare", int8, "--data", self.data)
+        self.fail_with(2, "compare", self.model, int8, "--data", self.data, "--calibration-data",
+                       self.data)
+        self.fail_with(2, "compare", self.model, "--data", self.data, "--engine", "abacus")
+        self.fail_with(2, "compare", self.model, "--data", self.data, "-b", "0")
+        self.assertIn("2 inputs", self.fail_with(3, "compare", pair, "--data", self.data))
+
+    def test_data_errors(self):
+        def fail(code, *arguments):
+            return self.fail_with(code, "compare", self.model, *arguments)
+        short = self.write_labels("short.idx", self.classes[:-1])
+        self.assertIn("99 labels", fail(3, "--data", self.data, "--labels", short))
+        large = self.write_labels("large.idx", [Mlp.classes] + self.classes[1:])
+        self.assertIn("row 0", fail(3, "--data", self.data, "--labels", large))
+        wrong = self.path("wrong.npy")
+        write_npy(wrong, [[1.0] * (Mlp.inputs + 1)] * 20)
+        self.assertIn("wrong.npy", fail(3, "--data", wrong))
+        rows = [list(row) for row in self.rows]
+        rows[37][2] = math.nan
+        bad = self.path("nan.npy")
+        write_npy(bad, rows)
+        self.assertIn("row 37", fail(3, "--data", bad))
+        self.assertIn("nan.npy", fail(3, "--data", self.data, "--calibration-data", bad))
+        one = self.path("one.npy")
+        write_npy(one, self.rows[:1])
+        self.assertIn("one row", fail(3, "--data", one))
+        fail(4, "--data", self.path("missing.npy"))
+        fail(4, "--data", self.data, "--html", self.path("missing/report.html"))
+        fail(4, "--data", self.data, "--html", self.folder)
+        self.fail_with(4, "compare", self.path("missing"), "--data", self.data)
+        self.fail_with(3, "compare", self.data, "--data", self.data)
+
+    def test_other_shapes(self):
+        other = self.path("other.safetensors")
+        mlp = Mlp()
+        mlp.classes = 3
+        mlp.fc2 = floats(3 * Mlp.hidden, 5)
+        mlp.write(other)
+        self.assertIn("other.safetensors",
+                      self.fail_with(3, "compare", self.model, other, "--data", self.data))
+
+    def test_old_page_survives_a_failure(self):
+        page = self.write_bytes("report.html", b"old")
+        bad = self.write_bytes("bad.npy", b"\x93NUMPY\x01\x00")
+        self.fail_with(3, "compare", self.model, "--data", bad, "--html", page)
+        self.assertEqual(self.read_bytes(page), b"old")
+
+
+if __name__ == "__main__":
+    unittest.main()
