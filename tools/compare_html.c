@@ -187,9 +187,9 @@ static void add_histograms(report *page, const comparison *self)
 static void add_variant_table(report *page, const comparison *self)
 {
     static const report_column columns[] = {
-        {"variant", 0},      {"accuracy %", 1},   {"points", 1},       {"top-1 agreement %", 1},
-        {"mean cosine", 1},  {"least cosine", 1}, {"SQNR dB", 1},      {"max |error|", 1},
-        {"mean |error|", 1}, {"mean error %", 1}, {"ms per batch", 1}, {"weight bytes", 1},
+        {"variant", 0},     {"accuracy %", 1},   {"points", 1},       {"agreement %", 1},
+        {"SQNR dB", 1},     {"ms per batch", 1}, {"weight bytes", 1}, {"least cosine", 1},
+        {"mean cosine", 1}, {"max |error|", 1},  {"mean |error|", 1}, {"mean error %", 1},
     };
     report_table_begin(page, NULL, columns, sizeof columns / sizeof *columns);
     const double reference = evaluate_share_correct(&self->variants[0], &self->data);
@@ -201,14 +201,14 @@ static void add_variant_table(report *page, const comparison *self)
         report_cell_number(page, 100 * accuracy, 2);
         report_cell_number(page, v == 0 ? NAN : 100 * (accuracy - reference), 2);
         report_cell_number(page, 100 * output.top1_agreement, 2);
-        report_cell_number(page, output.cosine_mean, 6);
-        report_cell_number(page, output.cosine_min, 6);
         report_cell_number(page, output.sqnr_db, 2);
+        report_cell_number(page, variant->ms.median, 4);
+        report_cell(page, "%llu", (unsigned long long)variant->weight_bytes);
+        report_cell_number(page, output.cosine_min, 6);
+        report_cell_number(page, output.cosine_mean, 6);
         report_cell_number(page, output.max_abs_error, 5);
         report_cell_number(page, output.mean_abs_error, 5);
         report_cell_number(page, output.mean_abs_pct_error, 3);
-        report_cell_number(page, variant->ms.median, 4);
-        report_cell(page, "%llu", (unsigned long long)variant->weight_bytes);
     }
     report_table_end(page);
 }

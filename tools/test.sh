@@ -9,7 +9,7 @@ case "${1-}" in
   '') build=$source_root/build-test options=() ;;
   --sanitize)
     build=$source_root/build-sanitize
-    options=(-Db_sanitize=address,undefined -Db_lundef=false)
+    options=(-Db_sanitize=address,undefined -Db_lundef=false --buildtype=debugoptimized)
     export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     ;;
   *) echo "usage: tools/test.sh [--sanitize]" >&2; exit 2 ;;
@@ -48,7 +48,7 @@ if [ -x "$build/tools/dynq" ]; then
   tail -n 40 "$log"
   ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in .*/\1/p' "$log")
   bad=$(sed -n 's/^FAILED (\(.*\))$/\1/p' "$log" | grep -oE '(failures|errors)=[0-9]+' |
-    cut -d= -f2 | paste -sd+ | sed 's/^$/0/')
+    cut -d= -f2 | paste -sd+ || true)
   [ "${ran:-0}" -gt 0 ] || { ran=1 bad=1; }
   bad=$((${bad:-0}))
   count "command tests" $((ran - bad)) "$bad"

@@ -5,7 +5,7 @@ import os
 import struct
 import unittest
 
-from cli_support import CommandTest, Mlp, floats, read_npy, write_npy, write_pair
+from cli_support import CommandTest, Mlp, floats, read_npy, run_command, write_npy, write_pair
 
 VARIANT_KEYS = {"name", "accuracy", "top1_agreement", "cosine_mean", "cosine_min", "sqnr_db",
                 "max_abs_error", "mean_abs_error", "mean_abs_pct_error", "ms_per_run",
@@ -145,8 +145,10 @@ class Compare(CommandTest):
 
     def test_batches(self):
         """Ranges of a batch depend on its size, those of requests do not."""
-        one = {v["name"]: v for v in self.compare(self.model, "-b", "1")["variants"]}
-        many = {v["name"]: v for v in self.compare(self.model, "-b", "1000")["variants"]}
+        def by_name(batch):  # the native FP32 reference has the same bits in every batch
+            report = self.compare(self.model, "-b", batch, "--engine", "native")
+            return {variant["name"]: variant for variant in report["variants"]}
+        one, many = by_name("1"), by_name("1000")
         for name in ["int8-dynamic-segment", "int8-dynamic-row", "int8-static-max"]:
             self.assertEqual(one[name]["sqnr_db"], many[name]["sqnr_db"], name)
         self.assertNotEqual(one["int8-dynamic-tensor"]["sqnr_db"],
@@ -180,9 +182,8 @@ class Compare(CommandTest):
         self.succeed("compare", self.model, "--data", self.data, "--labels", self.labels,
                      "--repeat", "2", "--html", page)
         text = self.read_bytes(page).decode("utf-8")
-        for word in ["int8-static-max", "fc1 reads x", "fc2 reads act", "<svg", "89 %", "10 rows"]:
-            if word not in ["89 %", "10 rows"]:
-                self.assertIn(word, text)
+        for word in ["int8-static-max", "fc1 reads x", "fc2 reads act", "first 10 of the 100"]:
+            self.assertIn(word, text)
         for word in ["http", "<script", "nan", "src="]:
             self.assertNotIn(word, text)
         self.assertEqual(text.count("<svg"), 4)
@@ -203,7 +204,6 @@ class Compare(CommandTest):
         self.fail_with(2, *base, "--max-drop", "1")
 
     def run_missed(self, *arguments):
-        from cli_support import run_command
         result = run_command(*arguments)
         self.assertEqual(result.returncode, 1, result.stderr)
         return result
