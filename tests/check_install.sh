@@ -10,7 +10,7 @@ DESTDIR=$prefix meson install -C "$build" --no-rebuild >/dev/null
 pc=$(dirname "$(find "$prefix" -name dynq.pc)")
 export PKG_CONFIG_PATH=$pc PKG_CONFIG_SYSROOT_DIR=$prefix
 libraries=$(dirname "$pc")
-"$build/tools/dynq" quantize "$source_root/models/fashion-mnist-mlp.safetensors" -o "$prefix/int8.st" -q
+"$build/tools/dynq" quantize "$source_root/models/fashion-mnist-mlp.safetensors" -o "$prefix/int8.st" -q >/dev/null
 host=$source_root/models/mlp_host.c
 read -ra flags <<<"$(pkg-config --cflags dynq)"
 read -ra libs <<<"$(pkg-config --libs dynq)"
