@@ -72,8 +72,8 @@ def parameters(x, numbers, mapping, bits):
         scale.append(this_scale)
         factor.append(this_factor)
         bottom = -(2.0 ** (bits - 1))
-        point = np.clip(np.round(bottom - low / step), bottom, top) if mapping == AFFINE and usable else 0
-        zero.append(int(point))
+        has_zero = mapping == AFFINE and usable
+        zero.append(int(np.clip(np.round(bottom - low / step), bottom, top)) if has_zero else 0)
     return np.array(scale), np.array(factor), np.array(zero)
 
 
