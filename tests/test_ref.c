@@ -216,7 +216,8 @@ Test(ref, gemm_s8_and_its_epilogue_agree_with_numpy)
     int32_t *sums = golden_integers("s8_sums", S8_ROWS * COLUMNS);
     for (int a = DYNQ_ACTIVATION_NONE; a <= DYNQ_ACTIVATION_SIGMOID; a++) {
         float y[S8_ROWS * COLUMNS], again[S8_ROWS * COLUMNS];
-        dynq_range_bits joint = {0}, rows[S8_ROWS] = {0}, expected = {0};
+        dynq_range_bits joint = {0}, rows[S8_ROWS] = {0};
+        dynq_range_bits expected[S8_ROWS] = {0}, expected_joint = {0};
         dynq_gemm_s8 gemm = s8_gemm(s);
         gemm.epilogue.activation = a;
         gemm.epilogue.y = y;
@@ -230,11 +231,18 @@ Test(ref, gemm_s8_and_its_epilogue_agree_with_numpy)
         dynq_kernel_ref.epilogue_s32(S8_ROWS, COLUMNS, sums, COLUMNS, &gemm.dequantize,
                                      &gemm.epilogue);
         cr_assert_eq(memcmp(y, again, sizeof y), 0);
-        for (int m = 0; m < S8_ROWS; m++) {
-            expected.high = rows[m].high > expected.high ? rows[m].high : expected.high;
-            expected.low = rows[m].low > expected.low ? rows[m].low : expected.low;
-        }
-        cr_assert_eq(memcmp(&joint, &expected, sizeof joint), 0);
+        dynq_float_block stored = {.rows = S8_ROWS,
+                                   .columns = COLUMNS,
+                                   .x = y,
+                                   .x_stride = COLUMNS,
+                                   .range = expected,
+                                   .range_step = 1};
+        dynq_kernel_ref.range(&stored);
+        cr_assert_eq(memcmp(rows, expected, sizeof rows), 0);
+        stored.range = &expected_joint;
+        stored.range_step = 0;
+        dynq_kernel_ref.range(&stored);
+        cr_assert_eq(memcmp(&joint, &expected_joint, sizeof joint), 0);
     }
     free(sums);
     s8_free(s);

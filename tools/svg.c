@@ -191,8 +191,8 @@ double svg_legend(markup *out, double y, const char *const *names, const int *to
     for (size_t i = 0; i < count; i++) {
         char name[128];
         svg_shorten(names[i], 56, name, sizeof name);
-        const double width = 16 + 1.08 * svg_text_width(name) + 14; /* wide letters need room */
-        if (x > 0 && x + width - 14 > SVG_WIDTH) {
+        const double width = 16 + 1.08 * svg_text_width(name) + 18; /* wide letters need room */
+        if (x > 0 && x + width - 18 > SVG_WIDTH) {
             x = 0;
             line += LEGEND_LINE;
         }
