@@ -1,5 +1,6 @@
 /* A host program: loads a quantized MLP, runs one batch and prints the class of each row.
- * cc mlp_host.c $(pkg-config --cflags --libs dynq) -o mlp_host && ./mlp_host mlp-int8.safetensors */
+ * cc mlp_host.c $(pkg-config --cflags --libs dynq) -o mlp_host && ./mlp_host mlp-int8.safetensors
+ */
 #include <dynq/dynq.h>
 #include <stdio.h>
 

@@ -55,8 +55,7 @@ Test(range, bits_back_to_floats)
     const dynq_range_bits positive = {0x40000000, 0x40000000u};
     cr_assert_eq(dynq_range_high(positive), 2.0f);
     cr_assert_eq(dynq_range_low(positive), 0.0f);
-    const dynq_range_bits joined =
-        dynq_range_join(positive, (dynq_range_bits){0, 0xC0400000u});
+    const dynq_range_bits joined = dynq_range_join(positive, (dynq_range_bits){0, 0xC0400000u});
     cr_assert_eq(dynq_range_high(joined), 2.0f);
     cr_assert_eq(dynq_range_low(joined), -3.0f);
 }

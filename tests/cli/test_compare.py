@@ -1,5 +1,6 @@
 """`dynq compare`."""
 
+import gzip
 import math
 import os
 import struct
@@ -262,6 +263,48 @@ class Compare(CommandTest):
         bad = self.write_bytes("bad.npy", b"\x93NUMPY\x01\x00")
         self.fail_with(3, "compare", self.model, "--data", bad, "--html", page)
         self.assertEqual(self.read_bytes(page), b"old")
+
+
+IMAGES = "/usr/share/datasets/fashion-mnist/%s-ubyte.gz"  # of Debian's dataset-fashion-mnist
+SOURCE_ROOT = os.environ.get("DYNQ_SOURCE_ROOT")
+
+
+@unittest.skipUnless(SOURCE_ROOT, "DYNQ_SOURCE_ROOT is not set")
+@unittest.skipUnless(os.path.exists(IMAGES % "t10k-images-idx3"), "no dataset-fashion-mnist")
+class ShippedModel(CommandTest):
+    """What the shipped model promises on the test images, with ranges from training images."""
+
+    def setUp(self):
+        super().setUp()
+        self.model = os.path.join(SOURCE_ROOT, "models", "fashion-mnist-mlp.safetensors")
+
+    def test_accuracy(self):
+        images, labels = IMAGES % "t10k-images-idx3", IMAGES % "t10k-labels-idx1"
+        variants = {variant["name"]: variant for variant in self.succeed_json(
+            "compare", self.model, "--data", images, "--labels", labels, "--calibration-data",
+            IMAGES % "train-images-idx3", "--repeat", "1")["variants"]}
+        fp32 = variants.pop("fp32")["accuracy"]
+        self.assertGreaterEqual(fp32, 0.895)
+        points = {"int8-dynamic-tensor": 0.15, "int8-dynamic-row": 0.10, "int8-static-max": 0.30}
+        for name, limit in points.items():
+            self.assertLessEqual(100 * abs(variants[name]["accuracy"] - fp32), limit + 1e-9, name)
+        for name, variant in variants.items():
+            self.assertGreaterEqual(variant["top1_agreement"], 0.99, name)
+
+    def test_accuracy_is_that_of_a_run(self):
+        """Counted from the classes that `dynq run` gives."""
+        images, labels = IMAGES % "t10k-images-idx3", IMAGES % "t10k-labels-idx1"
+        int8 = self.quantized("--granularity", "row")
+        report = self.succeed_json("compare", self.model, int8, "--data", images, "--labels",
+                                   labels, "--repeat", "1")
+        out = self.path("y.npy")
+        self.succeed("run", int8, "--input", images, "-o", out, "-q")
+        with gzip.open(labels) as file:
+            classes = file.read()[8:]
+        right = sum(largest(row) == label for row, label in zip(read_npy(out), classes))
+        self.assertEqual(len(classes), report["rows"])
+        self.assertAlmostEqual(report["variants"][1]["accuracy"], right / len(classes), places=12)
+        self.assertLessEqual(os.path.getsize(int8), 0.27 * os.path.getsize(self.model))
 
 
 if __name__ == "__main__":
