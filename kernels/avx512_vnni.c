@@ -11,138 +11,47 @@
 #define GEMM_F32_WIDE_ROWS 6 /* 24 accumulators, 4 weights and a broadcast in 32 registers */
 #include "kernels/gemm_f32_lanes.h"
 
-/* Four accumulators of one row: either four panels at one step along k, or one panel at four
- * successive steps, which are added at the end (integer sums may be taken in any order). */
-typedef struct quad {
-    __m512i part[4];
-} quad;
+#define S8_ROWS      12 /* by two panels: 24 sums, 2 weights and a broadcast in 32 registers */
+#define S8_MANY_ROWS 6  /* by four panels */
+#define S8_OFFSET    0
 
-LANES_INLINE __m512i broadcast4(const uint8_t *q)
+typedef __m512i dot_codes;
+
+LANES_INLINE dot_codes dot_broadcast(const uint8_t *q)
 {
     int32_t bytes;
     memcpy(&bytes, q, sizeof bytes);
     return _mm512_set1_epi32(bytes);
 }
 
-LANES_INLINE quad load_weights(const int8_t *w, size_t distance)
+LANES_INLINE lanes_s32 dot_weights(const int8_t *w)
 {
-    return (quad){{_mm512_load_si512(w), _mm512_load_si512(w + distance),
-                   _mm512_load_si512(w + 2 * distance), _mm512_load_si512(w + 3 * distance)}};
+    return _mm512_load_si512(w);
 }
 
-LANES_INLINE quad multiply_row(const int panels, quad acc, const uint8_t *q, const quad w)
+LANES_INLINE lanes_s32 dot_add(lanes_s32 acc, dot_codes q, lanes_s32 w)
 {
-    const __m512i first = broadcast4(q);
-    acc.part[0] = vpdpbusd(acc.part[0], first, w.part[0]);
-    if (panels == 4) {
-        acc.part[1] = vpdpbusd(acc.part[1], first, w.part[1]);
-        acc.part[2] = vpdpbusd(acc.part[2], first, w.part[2]);
-        acc.part[3] = vpdpbusd(acc.part[3], first, w.part[3]);
-    } else {
-        acc.part[1] = vpdpbusd(acc.part[1], broadcast4(q + 4), w.part[1]);
-        acc.part[2] = vpdpbusd(acc.part[2], broadcast4(q + 8), w.part[2]);
-        acc.part[3] = vpdpbusd(acc.part[3], broadcast4(q + 12), w.part[3]);
-    }
-    return acc;
+    return vpdpbusd(acc, q, w);
 }
 
-LANES_INLINE void store_row(const int panels, int32_t *out, const quad acc)
-{
-    if (panels == 4) {
-        lanes_store_s32(out, acc.part[0]);
-        lanes_store_s32(out + 16, acc.part[1]);
-        lanes_store_s32(out + 32, acc.part[2]);
-        lanes_store_s32(out + 48, acc.part[3]);
-    } else {
-        const __m512i a = _mm512_add_epi32(acc.part[0], acc.part[1]);
-        const __m512i b = _mm512_add_epi32(acc.part[2], acc.part[3]);
-        lanes_store_s32(out, _mm512_add_epi32(a, b));
-    }
-}
+#include "kernels/gemm_s8_lanes.h"
 
-LANES_INLINE quad add_quads(const quad a, const quad b)
-{
-    return (quad){{_mm512_add_epi32(a.part[0], b.part[0]), _mm512_add_epi32(a.part[1], b.part[1]),
-                   _mm512_add_epi32(a.part[2], b.part[2]), _mm512_add_epi32(a.part[3], b.part[3])}};
-}
-
-/* Loops over a constant number with the condition inside: Clang leaves a loop alone whose pragma
- * names another number than the loop has turns. */
-LANES_INLINE void tile_step(const int rows, const int panels, quad *acc, size_t q_stride,
-                            const uint8_t *q, const quad weights)
-{
-#pragma GCC unroll 6
-    for (int m = 0; m < TILE_ROWS; m++) {
-        if (m < rows) {
-            acc[m] = multiply_row(panels, acc[m], q + (size_t)m * q_stride, weights);
-        }
-    }
-}
-
-/* `rows` (1 to 6) and `panels` (4 or 1) are constants where it is called, so that the accumulators
- * stay in registers. Few rows take two turns of k at a time, to have enough sums under way for the
- * latency of the instruction. */
-LANES_INLINE void tile(const int rows, const int panels, const dynq_gemm_s8 *gemm, const uint8_t *q,
-                       const int8_t *w, int32_t *out)
-{
-    const int turns = rows <= 3 ? 2 : 1;
-    const size_t distance = panels == 4 ? gemm->kpad * 16 : 64;
-    const size_t step = panels == 4 ? 4 : 16;
-    quad acc[TILE_ROWS] = {0};
-    for (size_t k = 0; k < gemm->kpad; k += step * (size_t)turns) {
-        tile_step(rows, panels, acc, gemm->q_stride, q + k, load_weights(w + k * 16, distance));
-        if (turns == 2) {
-            const size_t next = k + step;
-            tile_step(rows, panels, acc + rows, gemm->q_stride, q + next,
-                      load_weights(w + next * 16, distance));
-        }
-    }
-#pragma GCC unroll 6
-    for (int m = 0; m < TILE_ROWS; m++) {
-        if (m < rows) {
-            store_row(panels, out + m * TILE_COLUMNS,
-                      turns == 2 ? add_quads(acc[m], acc[rows + m]) : acc[m]);
-        }
-    }
-}
-
-LANES_INLINE void tile_rows(const int rows, size_t panels, const dynq_gemm_s8 *gemm,
-                            const uint8_t *q, const int8_t *w, int32_t *out)
-{
-    if (panels == 4) {
-        tile(rows, 4, gemm, q, w, out);
-        return;
-    }
-    for (size_t p = 0; p < panels; p++) {
-        tile(rows, 1, gemm, q, w + p * gemm->kpad * 16, out + 16 * p);
-    }
-}
-
-static void tile_block(size_t rows, size_t panels, const dynq_gemm_s8 *gemm, const uint8_t *q,
-                       const int8_t *w, int32_t *out)
+static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t columns,
+                         const s8_sums *out)
 {
     switch (rows) {
-    case 1: tile_rows(1, panels, gemm, q, w, out); break;
-    case 2: tile_rows(2, panels, gemm, q, w, out); break;
-    case 3: tile_rows(3, panels, gemm, q, w, out); break;
-    case 4: tile_rows(4, panels, gemm, q, w, out); break;
-    case 5: tile_rows(5, panels, gemm, q, w, out); break;
-    default: tile_rows(6, panels, gemm, q, w, out); break;
-    }
-}
-
-/* Four panels at a time stay in the cache while all rows pass. */
-static void gemm_s8(const dynq_gemm_s8 *gemm)
-{
-    int32_t sums[TILE_ROWS * TILE_COLUMNS];
-    for (size_t column = 0; column < gemm->columns; column += TILE_COLUMNS) {
-        const size_t columns = lanes_smaller(TILE_COLUMNS, gemm->columns - column);
-        const int8_t *w = gemm->panels + column * gemm->kpad;
-        for (size_t row = 0; row < gemm->rows; row += TILE_ROWS) {
-            const size_t rows = lanes_smaller(TILE_ROWS, gemm->rows - row);
-            tile_block(rows, (columns + 15) / 16, gemm, gemm->q + row * gemm->q_stride, w, sums);
-            gemm_s8_finish(gemm, row, rows, column, columns, sums, 0);
-        }
+    case 1: s8_across(1, 4, 2, c, row, columns, out); break;
+    case 2: s8_across(2, 4, 2, c, row, columns, out); break;
+    case 3: s8_across(3, 4, 2, c, row, columns, out); break;
+    case 4: s8_across(4, 4, 1, c, row, columns, out); break;
+    case 5: s8_across(5, 4, 1, c, row, columns, out); break;
+    case 6: s8_across(6, 4, 1, c, row, columns, out); break;
+    case 7: s8_across(7, 2, 1, c, row, columns, out); break;
+    case 8: s8_across(8, 2, 1, c, row, columns, out); break;
+    case 9: s8_across(9, 2, 1, c, row, columns, out); break;
+    case 10: s8_across(10, 2, 1, c, row, columns, out); break;
+    case 11: s8_across(11, 2, 1, c, row, columns, out); break;
+    default: s8_across(12, 2, 1, c, row, columns, out); break;
     }
 }
 

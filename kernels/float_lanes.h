@@ -32,6 +32,11 @@ LANES_INLINE range_lanes range_with(range_lanes range, lanes_f32 value, size_t c
     return (range_lanes){lanes_max_s32(range.high, bits), lanes_max_u32(range.low, bits)};
 }
 
+LANES_INLINE range_lanes range_both(range_lanes a, range_lanes b)
+{
+    return (range_lanes){lanes_max_s32(a.high, b.high), lanes_max_u32(a.low, b.low)};
+}
+
 static inline void range_join(dynq_range_bits *range, range_lanes seen)
 {
     const int32_t high = lanes_highest_s32(seen.high);
@@ -40,14 +45,27 @@ static inline void range_join(dynq_range_bits *range, range_lanes seen)
     range->low = range->low > low ? range->low : low;
 }
 
-/* Where the values of an epilogue come from: sums of a linear layer in INT8, in which each q was
- * lower by `offset`, or products of one in FP32. */
+/* Behind row `row` of `rows`: what was seen is joined with the range of the row, or, where all rows
+ * share one, with that behind the last row only, as folding lanes takes time. Returns what the next
+ * row goes on with. `range` may be NULL. */
+static inline range_lanes range_row_end(dynq_range_bits *range, size_t step, size_t row,
+                                        size_t rows, range_lanes seen)
+{
+    if (range == NULL || (step == 0 && row + 1 < rows)) {
+        return seen;
+    }
+    range_join(range + row * step, seen);
+    return range_none();
+}
+
+/* Where the values of an epilogue come from: sums of a linear layer in INT8, or products of one in
+ * FP32. */
 typedef struct epilogue_source {
     const int32_t *sums;
     const float *products;
     size_t stride;
     const dynq_dequantize *dequantize;
-    int32_t offset;
+    int corrected; /* the zero point has been taken out of the sums */
 } epilogue_source;
 
 LANES_INLINE lanes_f32 epilogue_value(const int integer, const epilogue_source *source,
@@ -59,9 +77,12 @@ LANES_INLINE lanes_f32 epilogue_value(const int integer, const epilogue_source *
         return lanes_add(b, lanes_load(source->products + at, count));
     }
     const dynq_dequantize *d = source->dequantize;
-    const lanes_s32 zero = lanes_set_s32(d->row_zero[row * d->row_step] - source->offset);
-    const lanes_s32 shift = lanes_mul_s32(zero, lanes_load_s32(d->column_sum + column, count));
-    const lanes_s32 acc = lanes_sub_s32(lanes_load_s32(source->sums + at, count), shift);
+    lanes_s32 acc = lanes_load_s32(source->sums + at, count);
+    if (!source->corrected) {
+        const lanes_s32 zero = lanes_set_s32(d->row_zero[row * d->row_step]);
+        acc =
+            lanes_sub_s32(acc, lanes_mul_s32(zero, lanes_load_s32(d->column_sum + column, count)));
+    }
     const lanes_f32 scale = lanes_mul(lanes_set(d->row_scale[row * d->row_step]),
                                       lanes_load(d->column_scale + column, count));
     return lanes_fma(lanes_from_s32(acc), scale, b);
@@ -84,8 +105,8 @@ LANES_INLINE void epilogue_rows(const int integer, const dynq_activation activat
                                 size_t columns, const epilogue_source *source,
                                 const dynq_epilogue *e)
 {
+    range_lanes range = range_none();
     for (size_t m = 0; m < rows; m++) {
-        range_lanes range = range_none();
         size_t c = 0;
         for (; c + 16 <= columns; c += 16) {
             range = epilogue_lanes(integer, activation, source, e, m, c, 16, range);
@@ -93,9 +114,7 @@ LANES_INLINE void epilogue_rows(const int integer, const dynq_activation activat
         if (c < columns) {
             range = epilogue_lanes(integer, activation, source, e, m, c, columns - c, range);
         }
-        if (e->range != NULL) {
-            range_join(e->range + m * e->range_step, range);
-        }
+        range = range_row_end(e->range, e->range_step, m, rows, range);
     }
 }
 
@@ -122,19 +141,11 @@ LANES_INLINE void epilogue(const int integer, size_t rows, size_t columns,
     }
 }
 
-static void epilogue_s32_offset(size_t rows, size_t columns, const int32_t *sums,
-                                size_t sums_stride, const dynq_dequantize *dequantize,
-                                int32_t offset, const dynq_epilogue *e)
-{
-    const epilogue_source source = {
-        .sums = sums, .stride = sums_stride, .dequantize = dequantize, .offset = offset};
-    epilogue(1, rows, columns, &source, e);
-}
-
 static void epilogue_s32(size_t rows, size_t columns, const int32_t *sums, size_t sums_stride,
                          const dynq_dequantize *dequantize, const dynq_epilogue *e)
 {
-    epilogue_s32_offset(rows, columns, sums, sums_stride, dequantize, 0, e);
+    const epilogue_source source = {.sums = sums, .stride = sums_stride, .dequantize = dequantize};
+    epilogue(1, rows, columns, &source, e);
 }
 
 static void epilogue_f32(size_t rows, size_t columns, const float *products, size_t products_stride,
@@ -161,10 +172,10 @@ static inline dynq_epilogue epilogue_at(const dynq_epilogue *whole, size_t row, 
     return part;
 }
 
-/* Takes a tile of sums (stride TILE_COLUMNS, each q lower by `offset`) to where the caller wants
- * them; with gemm->sums the offset is already 0. */
+/* Takes a tile of sums (stride TILE_COLUMNS) to where the caller wants them: as they are to
+ * gemm->sums, or through the epilogue to y, when the zero point has been taken out of them. */
 static void gemm_s8_finish(const dynq_gemm_s8 *gemm, size_t row, size_t rows, size_t column,
-                           size_t columns, const int32_t *sums, int32_t offset)
+                           size_t columns, const int32_t *sums)
 {
     if (gemm->sums != NULL) {
         for (size_t m = 0; m < rows; m++) {
@@ -179,25 +190,41 @@ static void gemm_s8_finish(const dynq_gemm_s8 *gemm, size_t row, size_t rows, si
     dequantize.row_scale += row * dequantize.row_step;
     dequantize.row_zero += row * dequantize.row_step;
     const dynq_epilogue part = epilogue_at(&gemm->epilogue, row, column);
-    epilogue_s32_offset(rows, columns, sums, TILE_COLUMNS, &dequantize, offset, &part);
+    const epilogue_source source = {
+        .sums = sums, .stride = TILE_COLUMNS, .dequantize = &dequantize, .corrected = 1};
+    epilogue(1, rows, columns, &source, &part);
+}
+
+LANES_INLINE range_lanes range_row(const float *x, size_t columns, range_lanes seen)
+{
+    range_lanes odd = range_none();
+    size_t c = 0;
+    for (; c + 64 <= columns; c += 64) {
+        seen = range_with(seen, lanes_load(x + c, 16), 16);
+        odd = range_with(odd, lanes_load(x + c + 16, 16), 16);
+        seen = range_with(seen, lanes_load(x + c + 32, 16), 16);
+        odd = range_with(odd, lanes_load(x + c + 48, 16), 16);
+    }
+    for (; c < columns; c += 16) {
+        const size_t count = lanes_smaller(16, columns - c);
+        seen = range_with(seen, lanes_load(x + c, count), count);
+    }
+    return range_both(seen, odd);
 }
 
 static void range(const dynq_float_block *block)
 {
+    range_lanes seen = range_none();
     for (size_t m = 0; m < block->rows; m++) {
-        const float *x = block->x + m * block->x_stride;
-        range_lanes seen = range_none();
-        for (size_t c = 0; c < block->columns; c += 16) {
-            const size_t count = lanes_smaller(16, block->columns - c);
-            seen = range_with(seen, lanes_load(x + c, count), count);
-        }
-        range_join(block->range + m * block->range_step, seen);
+        seen = range_row(block->x + m * block->x_stride, block->columns, seen);
+        seen = range_row_end(block->range, block->range_step, m, block->rows, seen);
     }
 }
 
 typedef struct quantize_lanes {
     lanes_f32 inverse, low, high;
     lanes_s32 zero;
+    lanes_codes codes;
 } quantize_lanes;
 
 LANES_INLINE range_lanes quantize_step(const quantize_lanes *with, const float *x, uint8_t *q,
@@ -210,25 +237,64 @@ LANES_INLINE range_lanes quantize_step(const quantize_lanes *with, const float *
     return range_with(seen, value, count);
 }
 
+/* 64 at a time: a value above is clamped here, one below by the conversion to bytes. */
+LANES_INLINE range_lanes quantize_wide(const int checked, const quantize_lanes *with,
+                                       const float *x, uint8_t *q, range_lanes seen)
+{
+    lanes_s32 code[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const lanes_f32 value = lanes_load(x + 16 * i, 16);
+        const lanes_f32 scaled = lanes_mul(value, with->inverse);
+        code[i] = lanes_round_s32(lanes_min(with->high, scaled));
+        if (checked) {
+            seen = range_with(seen, value, 16);
+        }
+    }
+    lanes_store_codes(q, code, with->codes);
+    return seen;
+}
+
+LANES_INLINE range_lanes quantize_row(const int checked, const quantize_lanes *with, const float *x,
+                                      uint8_t *q, size_t columns, range_lanes seen)
+{
+    size_t c = 0;
+    for (; c + 64 <= columns; c += 64) {
+        seen = quantize_wide(checked, with, x + c, q + c, seen);
+    }
+    for (; c < columns; c += 16) {
+        seen = quantize_step(with, x + c, q + c, lanes_smaller(16, columns - c), seen);
+    }
+    return seen;
+}
+
+LANES_INLINE quantize_lanes quantize_with(const dynq_quantize_block *block, size_t row)
+{
+    const int32_t zero = block->row_zero[row * block->row_step];
+    return (quantize_lanes){.inverse = lanes_set(block->row_inverse[row * block->row_step]),
+                            .low = lanes_set((float)(block->qmin - zero)),
+                            .high = lanes_set((float)(255 - zero)),
+                            .zero = lanes_set_s32(zero),
+                            .codes = lanes_codes_with(zero, block->qmin)};
+}
+
 static void quantize(const dynq_quantize_block *block)
 {
+    const size_t columns = block->columns, padding = block->padded - columns;
+    const int by_row = block->row_step != 0;
     range_lanes seen = range_none();
+    quantize_lanes with = quantize_with(block, 0);
     for (size_t m = 0; m < block->rows; m++) {
-        const int32_t zero = block->row_zero[m * block->row_step];
-        const quantize_lanes with = {.inverse = lanes_set(block->row_inverse[m * block->row_step]),
-                                     .low = lanes_set((float)(block->qmin - zero)),
-                                     .high = lanes_set((float)(255 - zero)),
-                                     .zero = lanes_set_s32(zero)};
         const float *x = block->x + m * block->x_stride;
         uint8_t *q = block->q + m * block->q_stride;
-        size_t c = 0;
-        for (; c + 16 <= block->columns; c += 16) {
-            seen = quantize_step(&with, x + c, q + c, 16, seen);
+        if (by_row) {
+            with = quantize_with(block, m);
         }
-        if (c < block->columns) {
-            seen = quantize_step(&with, x + c, q + c, block->columns - c, seen);
+        seen = block->range != NULL ? quantize_row(1, &with, x, q, columns, seen)
+                                    : quantize_row(0, &with, x, q, columns, seen);
+        if (padding > 0) {
+            memset(q + columns, block->row_zero[m * block->row_step], padding);
         }
-        memset(q + block->columns, zero, block->padded - block->columns);
     }
     if (block->range != NULL) {
         range_join(block->range, seen);

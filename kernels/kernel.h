@@ -59,6 +59,8 @@ typedef struct dynq_gemm_s8 {
     size_t sums_stride; /* zero point; the two fields below are then unused */
     dynq_dequantize dequantize;
     dynq_epilogue epilogue;
+    const int8_t *next; /* weights that will be multiplied next, a hint to fetch them meanwhile;
+                         * never read; NULL: not known */
 } dynq_gemm_s8;
 
 /* A block of an FP32 linear layer: v = bias + (acc, acc = fma(x[m][k], w[n][k], acc) for k = 0, 1,

@@ -87,6 +87,33 @@ LANES_INLINE void lanes_store_u8(uint8_t *p, lanes_s32 a, size_t count)
     }
 }
 
+/* What turns rounded values to codes. */
+typedef struct lanes_codes {
+    __m256i zero, least; /* 16 words, 32 bytes */
+} lanes_codes;
+
+LANES_INLINE lanes_codes lanes_codes_with(int32_t zero, int32_t least)
+{
+    return (lanes_codes){_mm256_set1_epi16((int16_t)zero), _mm256_set1_epi8((int8_t)least)};
+}
+
+LANES_INLINE __m256i lanes_codes_of(const lanes_s32 a, const lanes_s32 b, const lanes_codes with)
+{
+    const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(a.low, a.high), with.zero);
+    const __m256i more = _mm256_adds_epi16(_mm256_packs_epi32(b.low, b.high), with.zero);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words, more), order);
+    return _mm256_max_epu8(bytes, with.least);
+}
+
+/* 64 codes: value + zero, not below `least` (0 or 1) and not above 255. Any value at most 255 -
+ * zero. */
+LANES_INLINE void lanes_store_codes(uint8_t *p, const lanes_s32 value[4], lanes_codes with)
+{
+    _mm256_storeu_si256((__m256i *)p, lanes_codes_of(value[0], value[1], with));
+    _mm256_storeu_si256((__m256i *)(p + 32), lanes_codes_of(value[2], value[3], with));
+}
+
 LANES_INLINE lanes_f32 lanes_set(float a)
 {
     return (lanes_f32){_mm256_set1_ps(a), _mm256_set1_ps(a)};

@@ -55,6 +55,27 @@ LANES_INLINE void lanes_store_u8(uint8_t *p, lanes_s32 a, size_t count)
     }
 }
 
+/* What turns rounded values to codes. */
+typedef struct lanes_codes {
+    __m512i zero, least; /* 32 words, 64 bytes */
+} lanes_codes;
+
+LANES_INLINE lanes_codes lanes_codes_with(int32_t zero, int32_t least)
+{
+    return (lanes_codes){_mm512_set1_epi16((int16_t)zero), _mm512_set1_epi8((int8_t)least)};
+}
+
+/* 64 codes: value + zero, not below `least` (0 or 1) and not above 255. Any value at most 255 -
+ * zero. */
+LANES_INLINE void lanes_store_codes(uint8_t *p, const lanes_s32 value[4], lanes_codes with)
+{
+    const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(value[0], value[1]), with.zero);
+    const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(value[2], value[3]), with.zero);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(ab, cd));
+    _mm512_storeu_si512(p, _mm512_max_epu8(bytes, with.least));
+}
+
 LANES_INLINE lanes_f32 lanes_set(float a)
 {
     return _mm512_set1_ps(a);

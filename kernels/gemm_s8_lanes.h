@@ -1,0 +1,472 @@
+/* The INT8 product, written once over the lanes: tiles whose sums stay in registers from the zero
+ * point's share to the float that is stored. Include after a lanes header and a definition of
+ *
+ *   S8_ROWS       rows of the tallest tile
+ *   S8_MANY_ROWS  rows of a tile where one tile is not enough for all
+ *   S8_OFFSET     what dot_broadcast takes from every code: 0, or 128 where an instruction
+ *                 multiplies signed bytes with signed bytes
+ *   dot_codes     four codes of a row, repeated in all lanes
+ *   dot_broadcast (const uint8_t *q): dot_codes
+ *   dot_weights   (const int8_t *w): lanes_s32, a row of a panel
+ *   dot_add       (lanes_s32 acc, dot_codes q, lanes_s32 w): acc + the four products in each lane
+ *
+ * and define s8_tile_rows afterwards, which says what tiles the registers hold. */
+#ifndef DYNQ_KERNELS_GEMM_S8_LANES_H
+#define DYNQ_KERNELS_GEMM_S8_LANES_H
+
+#include "kernels/float_lanes.h"
+
+enum {
+    S8_TURNS = 4,       /* most steps along k that a tile has under way in sums of their own */
+    S8_BLOCK_ROWS = 96, /* rows that pass while four panels stay in the cache */
+    S8_STREAM = 1024,   /* bytes of a panel that are fetched ahead where a tile streams them */
+    S8_FAR_STREAM = 4096,
+    S8_L1_SHARE = 32768 /* a tile's weights up to here leave room for the next tile's in L1 */
+};
+
+/* Where the sums of a tile go if not to y. */
+typedef struct s8_sums {
+    int32_t *sums; /* [rows][stride]; NULL: to y */
+    size_t stride;
+} s8_sums;
+
+/* A block of up to four panels: what its tiles begin with, end with and fetch ahead. */
+typedef struct s8_columns {
+    _Alignas(64) int32_t start[TILE_COLUMNS]; /* of the sums: the zero point's share, or what it is
+                                               * multiplied with where each row has its own */
+    _Alignas(64) float scale[TILE_COLUMNS], bias[TILE_COLUMNS];
+    const dynq_gemm_s8 *gemm;
+    const int8_t *panels;
+    size_t column;
+    int plain;     /* nothing but scale and bias happens on the way to y, alike for all rows */
+    size_t stream; /* bytes from a weight to the one to fetch meanwhile; 0: nothing */
+    const int8_t *ahead; /* the next block's weights, of which a tile fetches its share */
+    size_t ahead_step;   /* bytes for each step along k; 0: nothing */
+    int ahead_pairs;     /* two lines at a step */
+    range_lanes *ranges; /* of y: [rows] or [1] */
+} s8_columns;
+
+typedef struct s8_panels {
+    lanes_s32 panel[4];
+} s8_panels;
+
+/* Loops run over a constant number with the condition inside: Clang leaves a loop alone whose
+ * pragma names another number than the loop has turns. */
+LANES_INLINE s8_panels s8_load(const int panels, const int8_t *w, size_t panel_size)
+{
+    s8_panels weights;
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; p++) {
+        if (p < panels) {
+            weights.panel[p] = dot_weights(w + (size_t)p * panel_size);
+        }
+    }
+    return weights;
+}
+
+LANES_INLINE s8_panels s8_multiply(const int panels, s8_panels acc, dot_codes q, const s8_panels w)
+{
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; p++) {
+        if (p < panels) {
+            acc.panel[p] = dot_add(acc.panel[p], q, w.panel[p]);
+        }
+    }
+    return acc;
+}
+
+LANES_INLINE s8_panels s8_add(const int panels, s8_panels a, const s8_panels b)
+{
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; p++) {
+        if (p < panels) {
+            a.panel[p] = lanes_add_s32(a.panel[p], b.panel[p]);
+        }
+    }
+    return a;
+}
+
+LANES_INLINE s8_panels s8_start(const int panels, const s8_columns *c, size_t row, size_t at)
+{
+    s8_panels acc;
+    const dynq_dequantize *d = &c->gemm->dequantize;
+    const int by_row = c->gemm->sums == NULL && d->row_step != 0;
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; p++) {
+        if (p < panels) {
+            acc.panel[p] = lanes_load_s32(c->start + at + 16 * p, 16);
+            if (by_row) {
+                const lanes_s32 zero = lanes_set_s32(S8_OFFSET - d->row_zero[row]);
+                acc.panel[p] = lanes_mul_s32(zero, acc.panel[p]);
+            }
+        }
+    }
+    return acc;
+}
+
+/* The way of a row's sums to y. */
+typedef struct s8_way {
+    const float *residual; /* NULL: none */
+    float *y;
+    int relu, by_row;
+    lanes_f32 row_scale;
+} s8_way;
+
+LANES_INLINE lanes_f32 s8_value(const s8_columns *c, const s8_way *way, size_t at, size_t column,
+                                lanes_s32 acc)
+{
+    lanes_f32 scale = lanes_load(c->scale + at + column, 16);
+    if (way->by_row) {
+        scale = lanes_mul(way->row_scale, scale);
+    }
+    lanes_f32 y = lanes_fma(lanes_from_s32(acc), scale, lanes_load(c->bias + at + column, 16));
+    if (way->relu) {
+        y = lanes_activate(DYNQ_ACTIVATION_RELU, y);
+    }
+    if (way->residual != NULL) {
+        y = lanes_add(y, lanes_load(way->residual + column, 16));
+    }
+    return y;
+}
+
+/* From the registers to y. All that is in memory is read before the first store, which might hide
+ * it from the compiler. `plain` is a constant. */
+LANES_INLINE void s8_finish(const int plain, const int rows, const int panels, const s8_columns *c,
+                            size_t row, size_t at, const s8_panels *acc)
+{
+    const dynq_gemm_s8 *g = c->gemm;
+    const dynq_epilogue *e = &g->epilogue;
+    const size_t step = e->range_step, stride = e->y_stride, residual_stride = e->residual_stride;
+    const float *const row_scale = g->dequantize.row_scale + row;
+    range_lanes *const ranges = c->ranges;
+    range_lanes range = ranges[0];
+    s8_way way = {.residual = plain || e->residual == NULL
+                                  ? NULL
+                                  : e->residual + row * residual_stride + c->column + at,
+                  .y = e->y + row * stride + c->column + at,
+                  .relu = !plain && e->activation == DYNQ_ACTIVATION_RELU,
+                  .by_row = !plain && g->dequantize.row_step != 0};
+#pragma GCC unroll 12
+    for (int m = 0; m < S8_ROWS; m++) {
+        if (m < rows) {
+            if (step != 0) {
+                range = ranges[row + (size_t)m];
+            }
+            if (way.by_row) {
+                way.row_scale = lanes_set(row_scale[m]);
+            }
+#pragma GCC unroll 4
+            for (int p = 0; p < 4; p++) {
+                if (p < panels) {
+                    const size_t column = 16 * (size_t)p;
+                    const lanes_f32 y = s8_value(c, &way, at, column, acc[m].panel[p]);
+                    lanes_store(way.y + column, y, 16);
+                    range = range_with(range, y, 16);
+                }
+            }
+            way.y += stride;
+            way.residual = way.residual == NULL ? NULL : way.residual + residual_stride;
+            if (step != 0) {
+                ranges[row + (size_t)m] = range;
+            }
+        }
+    }
+    if (step == 0) {
+        ranges[0] = range;
+    }
+}
+
+LANES_INLINE void s8_store(const int rows, const int panels, const s8_sums *out, size_t at,
+                           const s8_panels *acc)
+{
+    int32_t *const sums = out->sums + at;
+    const size_t stride = out->stride;
+#pragma GCC unroll 12
+    for (int m = 0; m < S8_ROWS; m++) {
+        if (m < rows) {
+#pragma GCC unroll 4
+            for (int p = 0; p < 4; p++) {
+                if (p < panels) {
+                    lanes_store_s32(sums + (size_t)m * stride + 16 * p, acc[m].panel[p]);
+                }
+            }
+        }
+    }
+}
+
+/* Codes of a tile, by three rows for one pointer: with a pointer for each row there are more than
+ * general registers. */
+typedef struct s8_rows {
+    const uint8_t *three[(S8_ROWS + 2) / 3];
+    size_t stride;
+} s8_codes;
+
+/* Hides from the compiler how the pointers hang together, or it makes one for each row again. */
+LANES_INLINE s8_codes s8_codes_hide(const int rows, s8_codes r)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < (S8_ROWS + 2) / 3; i++) {
+        if (3 * i < rows) {
+            __asm__("" : "+r"(r.three[i]));
+        }
+    }
+    return r;
+}
+
+/* One step along k. */
+LANES_INLINE void s8_step(const int rows, const int panels, s8_panels *acc, const s8_codes *r,
+                          size_t k, const s8_panels weights)
+{
+#pragma GCC unroll 12
+    for (int m = 0; m < S8_ROWS; m++) {
+        if (m < rows) {
+            const uint8_t *q = r->three[m / 3] + (size_t)(m % 3) * r->stride + k;
+            acc[m] = s8_multiply(panels, acc[m], dot_broadcast(q), weights);
+        }
+    }
+}
+
+LANES_INLINE void s8_fetch(const int panels, const int8_t *w, size_t panel_size)
+{
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; p++) {
+        if (p < panels) {
+            __builtin_prefetch(w + (size_t)p * panel_size, 0, 3);
+        }
+    }
+}
+
+LANES_INLINE void s8_fetch_ahead(const s8_columns *c, const int8_t *ahead)
+{
+    if (c->ahead_step != 0) {
+        __builtin_prefetch(ahead, 0, 2);
+        if (c->ahead_pairs) {
+            __builtin_prefetch(ahead + 64, 0, 2);
+        }
+    }
+}
+
+/* Rows from `row` on, panels from column `at` of the block on. `rows`, `panels` and `turns` are
+ * constants where it is called, so that the sums stay in registers. Few rows take several turns of
+ * k at a time, each with sums of its own, to have enough under way for the latency of the
+ * instruction. */
+LANES_INLINE void s8_tile(const int rows, const int panels, const int turns, const s8_columns *c,
+                          size_t row, size_t at, const s8_sums *out)
+{
+    const dynq_gemm_s8 *g = c->gemm;
+    const size_t panel_size = g->kpad * 16, stream = c->stream, stride = g->q_stride;
+    const int8_t *w = c->panels + at * g->kpad, *ahead = c->ahead;
+    s8_codes r = {.stride = stride};
+    s8_panels acc[S8_TURNS][S8_ROWS] = {0};
+    for (int i = 0; i < (S8_ROWS + 2) / 3; i++) {
+        r.three[i] = g->q + (row + 3 * (size_t)i) * stride;
+    }
+#pragma GCC unroll 12
+    for (int m = 0; m < S8_ROWS; m++) {
+        if (m < rows) {
+            acc[0][m] = s8_start(panels, c, row + (size_t)m, at);
+        }
+    }
+    for (const int8_t *end = w + panel_size; w < end; w += 64 * turns) {
+        r = s8_codes_hide(rows, r);
+#pragma GCC unroll 4
+        for (int t = 0; t < S8_TURNS; t++) {
+            if (t < turns) {
+                const s8_panels weights = s8_load(panels, w + 64 * t, panel_size);
+                if (rows > 1 && stream != 0) {
+                    s8_fetch(panels, w + 64 * t + stream, panel_size);
+                }
+                s8_step(rows, panels, acc[t], &r, 4 * (size_t)t, weights);
+            }
+        }
+        if (turns == 1) {
+            s8_fetch_ahead(c, ahead);
+            ahead += c->ahead_step;
+        }
+        for (int i = 0; i < (S8_ROWS + 2) / 3; i++) {
+            r.three[i] += 4 * turns;
+        }
+    }
+#pragma GCC unroll 4
+    for (int t = 1; t < S8_TURNS; t++) {
+#pragma GCC unroll 12
+        for (int m = 0; m < S8_ROWS; m++) {
+            if (t < turns && m < rows) {
+                acc[0][m] = s8_add(panels, acc[0][m], acc[t][m]);
+            }
+        }
+    }
+    if (out->sums != NULL) {
+        s8_store(rows, panels, out, at, acc[0]);
+    } else if (c->plain) {
+        s8_finish(1, rows, panels, c, row, at, acc[0]);
+    } else {
+        s8_finish(0, rows, panels, c, row, at, acc[0]);
+    }
+}
+
+/* Some rows by all columns of a block, in tiles of `panels`, what is left one panel at a time. */
+LANES_INLINE void s8_across(const int rows, const int panels, const int turns, const s8_columns *c,
+                            size_t row, size_t columns, const s8_sums *out)
+{
+    const size_t width = 16 * (size_t)panels;
+    size_t at = 0;
+    for (; at + width <= columns; at += width) {
+        s8_tile(rows, panels, turns, c, row, at, out);
+    }
+    for (; panels > 1 && at < columns; at += 16) {
+        s8_tile(rows, 1, rows <= 3 ? 4 : rows <= 6 ? 2 : 1, c, row, at, out);
+    }
+}
+
+/* `rows` (1 to S8_ROWS) by `columns` (16 to 64, whole panels): s8_across with the constants that
+ * suit the registers. */
+static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t columns,
+                         const s8_sums *out);
+
+#if S8_OFFSET != 0
+/* What sums of (q - S8_OFFSET) * w lack to those of q * w. */
+static void s8_correction(const s8_columns *c, size_t columns, int32_t *correction)
+{
+    static const uint8_t ones[4] = {S8_OFFSET + 1, S8_OFFSET + 1, S8_OFFSET + 1, S8_OFFSET + 1};
+    const dot_codes one = dot_broadcast(ones);
+    const size_t kpad = c->gemm->kpad;
+    for (size_t i = 0; i < columns; i += 16) {
+        const int8_t *w = c->panels + i * kpad;
+        lanes_s32 sum = lanes_set_s32(0);
+        for (size_t k = 0; k < kpad; k += 4) {
+            sum = dot_add(sum, one, dot_weights(w + k * 16));
+        }
+        lanes_store_s32(correction + i, lanes_mul_s32(sum, lanes_set_s32(S8_OFFSET)));
+    }
+}
+#else
+static void s8_correction(const s8_columns *c, size_t columns, int32_t *correction)
+{
+    (void)c;
+    memset(correction, 0, columns * sizeof *correction);
+}
+#endif
+
+/* The constants of a block; lanes past the last column are zeros that nobody looks at. */
+static void s8_columns_prepare(s8_columns *c, size_t columns)
+{
+    const dynq_gemm_s8 *g = c->gemm;
+    const dynq_dequantize *d = &g->dequantize;
+    const float *bias = g->epilogue.bias;
+    c->panels = g->panels + c->column * g->kpad;
+    if (g->sums != NULL) {
+        s8_correction(c, (columns + 15) / 16 * 16, c->start);
+        return;
+    }
+    for (size_t i = 0; i < columns; i += 16) {
+        const size_t count = lanes_smaller(16, columns - i), column = c->column + i;
+        lanes_s32 start = lanes_load_s32(d->column_sum + column, count);
+        lanes_f32 scale = lanes_load(d->column_scale + column, count);
+        if (d->row_step == 0) {
+            start = lanes_mul_s32(lanes_set_s32(S8_OFFSET - d->row_zero[0]), start);
+            scale = lanes_mul(lanes_set(d->row_scale[0]), scale);
+        }
+        lanes_store_s32(c->start + i, start);
+        lanes_store(c->scale + i, scale, 16);
+        lanes_store(c->bias + i, bias == NULL ? lanes_set(0.0f) : lanes_load(bias + column, count),
+                    16);
+    }
+}
+
+/* What is fetched ahead. One tile for all rows streams its weights once: it fetches what it needs
+ * itself a little later, or, if a whole tile's weights fit L1 twice, the next tile's. Several tiles
+ * share the next block's weights evenly, so that memory is busy all the time. */
+static void s8_plan_ahead(s8_columns *c, size_t tiles)
+{
+    const dynq_gemm_s8 *g = c->gemm;
+    const size_t panels = g->rows > S8_MANY_ROWS ? 2 : 4, tile_bytes = panels * g->kpad * 16;
+    const size_t far = g->rows > S8_MANY_ROWS ? S8_FAR_STREAM : S8_STREAM;
+    if (tiles == 1) {
+        c->stream = g->rows > 4 && tile_bytes <= S8_L1_SHARE ? tile_bytes : far;
+    } else {
+        c->ahead_step = (256 + tiles - 1) / tiles;
+        c->ahead_pairs = tiles < 4;
+    }
+}
+
+static void s8_block_columns(s8_columns *c, size_t columns, size_t tiles)
+{
+    const dynq_gemm_s8 *g = c->gemm;
+    const int whole = columns % 16 == 0;
+    const int to_y = g->sums == NULL && whole && g->epilogue.activation <= DYNQ_ACTIVATION_RELU;
+    int32_t sums[S8_ROWS * TILE_COLUMNS];
+    size_t row = 0;
+    for (size_t i = 0; i < tiles; i++) {
+        const size_t rows = g->rows / tiles + (i < g->rows % tiles);
+        s8_sums out = {.sums = to_y ? NULL : sums, .stride = TILE_COLUMNS};
+        if (g->sums != NULL && whole) {
+            out = (s8_sums){g->sums + row * g->sums_stride + c->column, g->sums_stride};
+        }
+        s8_tile_rows(rows, c, row, (columns + 15) / 16 * 16, &out);
+        if (out.sums == sums) {
+            gemm_s8_finish(g, row, rows, c->column, columns, sums);
+        }
+        c->ahead += c->ahead_step * (g->kpad / 4);
+        row += rows;
+    }
+}
+
+/* All columns for at most S8_BLOCK_ROWS rows. */
+static void s8_block(const dynq_gemm_s8 *g, range_lanes *ranges)
+{
+    const dynq_epilogue *e = &g->epilogue;
+    const size_t tiles = g->rows <= S8_ROWS ? 1 : (g->rows + S8_MANY_ROWS - 1) / S8_MANY_ROWS;
+    s8_columns c = {.gemm = g,
+                    .plain = e->activation == DYNQ_ACTIVATION_NONE && e->residual == NULL &&
+                             g->dequantize.row_step == 0,
+                    .ranges = ranges};
+    s8_plan_ahead(&c, tiles);
+    for (; c.column < g->columns; c.column += TILE_COLUMNS) {
+        const size_t columns = lanes_smaller(TILE_COLUMNS, g->columns - c.column);
+        s8_columns_prepare(&c, columns);
+        c.ahead = c.panels + TILE_COLUMNS * g->kpad;
+        if (c.column + columns == g->columns) {
+            c.ahead = g->next == NULL ? c.panels : g->next;
+        }
+        s8_block_columns(&c, columns, tiles);
+    }
+}
+
+/* The rows from `row` on, as many as a block takes. */
+static dynq_gemm_s8 s8_part(const dynq_gemm_s8 *gemm, size_t row)
+{
+    dynq_gemm_s8 g = *gemm;
+    g.rows = lanes_smaller(S8_BLOCK_ROWS, gemm->rows - row);
+    g.q += row * gemm->q_stride;
+    if (gemm->sums != NULL) {
+        g.sums += row * gemm->sums_stride;
+    } else {
+        g.dequantize.row_scale += row * gemm->dequantize.row_step;
+        g.dequantize.row_zero += row * gemm->dequantize.row_step;
+        g.epilogue = epilogue_at(&gemm->epilogue, row, 0);
+    }
+    if (row + g.rows < gemm->rows) {
+        g.next = gemm->panels;
+    }
+    return g;
+}
+
+static void gemm_s8(const dynq_gemm_s8 *gemm)
+{
+    range_lanes ranges[S8_BLOCK_ROWS];
+    for (size_t row = 0; row < gemm->rows; row += S8_BLOCK_ROWS) {
+        const dynq_gemm_s8 part = s8_part(gemm, row);
+        const dynq_epilogue *e = &part.epilogue;
+        const size_t count = gemm->sums != NULL || e->range_step == 0 ? 1 : part.rows;
+        for (size_t i = 0; i < count; i++) {
+            ranges[i] = range_none();
+        }
+        s8_block(&part, ranges);
+        for (size_t i = 0; i < count && gemm->sums == NULL && e->range != NULL; i++) {
+            range_join(e->range + i, ranges[i]);
+        }
+    }
+}
+
+#endif
