@@ -55,6 +55,13 @@ static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t co
     }
 }
 
+#define PROBE_WIDTH 16
+LANES_INLINE lanes_s32 probe_dot(lanes_s32 acc, lanes_s32 u8s, lanes_s32 s8s)
+{
+    return vpdpbusd(acc, u8s, s8s);
+}
+#include "kernels/probe_lanes.h"
+
 const dynq_kernel dynq_kernel_avx512_vnni = {
     .name = "avx512_vnni",
     .features = DYNQ_CPU_AVX2 | DYNQ_CPU_AVX512 | DYNQ_CPU_AVX512_VNNI,
@@ -69,4 +76,7 @@ const dynq_kernel dynq_kernel_avx512_vnni = {
     .multiply = multiply,
     .softmax = softmax,
     .layer_norm = layer_norm,
+    .probe_s8 = probe_s8,
+    .probe_f32 = probe_f32,
+    .probe_read = probe_read,
 };

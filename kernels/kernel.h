@@ -129,6 +129,13 @@ typedef struct dynq_kernel {
     void (*multiply)(const dynq_float_block *block);
     void (*softmax)(const dynq_float_block *block);
     void (*layer_norm)(const dynq_float_block *block);
+    /* What the machine can do at most, to compare with. The first two run `steps` turns of a loop
+     * that only works in registers, of this kernel's dot products and of fused multiply-adds, and
+     * return the operations done (2 for each multiply-add). The third reads every byte with the
+     * widest loads; its result depends on all of them. */
+    uint64_t (*probe_s8)(uint64_t steps);
+    uint64_t (*probe_f32)(uint64_t steps);
+    uint32_t (*probe_read)(const void *memory, size_t bytes);
 } dynq_kernel;
 
 /* Entry `index` of the table, best first, NULL past the last ("ref"). */

@@ -268,6 +268,54 @@ static void layer_norm(const dynq_float_block *block)
     }
 }
 
+/* The probes: the same inner loops as above. */
+static uint64_t probe_s8(uint64_t steps)
+{
+    enum { K = 64 };
+    uint8_t q[K];
+    int8_t panel[K * PANEL];
+    uint32_t acc[PANEL] = {0};
+    memset(panel, 1, sizeof panel);
+    for (uint64_t step = 0; step < steps; step++) {
+        memset(q, (int)(acc[0] & 0x7F), sizeof q); /* else one step would do for all */
+        q[0]++;
+        multiply_s8(q, panel, K, acc);
+    }
+    volatile uint32_t result = acc[0]; /* so that nothing is left out */
+    return result > 0 || steps == 0 ? steps * K * PANEL * 2 : 0;
+}
+
+static uint64_t probe_f32(uint64_t steps)
+{
+    float acc[PANEL] = {0};
+    volatile float input = 0.25f; /* a value that the compiler does not know */
+    const float x = input;
+    for (uint64_t step = 0; step < steps; step++) {
+        for (size_t c = 0; c < PANEL; c++) {
+            acc[c] = fmaf(x, 0.5f, acc[c]);
+        }
+    }
+    for (size_t c = 0; c < PANEL; c++) {
+        input = acc[c];
+    }
+    return steps * PANEL * 2;
+}
+
+static uint32_t probe_read(const void *memory, size_t bytes)
+{
+    const uint8_t *p = memory;
+    uint64_t seen = 0;
+    size_t at = 0;
+    for (uint64_t word = 0; at + sizeof word <= bytes; at += sizeof word) {
+        memcpy(&word, p + at, sizeof word);
+        seen |= word;
+    }
+    for (; at < bytes; at++) {
+        seen |= p[at];
+    }
+    return (uint32_t)(seen | seen >> 32);
+}
+
 const dynq_kernel dynq_kernel_ref = {
     .name = "ref",
     .features = 0,
@@ -282,4 +330,7 @@ const dynq_kernel dynq_kernel_ref = {
     .multiply = multiply,
     .softmax = softmax,
     .layer_norm = layer_norm,
+    .probe_s8 = probe_s8,
+    .probe_f32 = probe_f32,
+    .probe_read = probe_read,
 };

@@ -2,6 +2,7 @@
 
 #include "src/cpu.h"
 #include "src/error.h"
+#include "src/kernel_choice.h"
 #include "src/options.h"
 
 #include <string.h>
@@ -12,26 +13,6 @@ typedef struct choices {
     const dynq_kernel *kernel;
     bool fp32;
 } choices;
-
-static dynq_status choose_kernel(choices *c, dynq_error *error)
-{
-    const uint32_t features = dynq_cpu_features();
-    if (c->options.kernel == NULL) {
-        c->kernel = dynq_kernel_best(features);
-        return DYNQ_OK;
-    }
-    c->kernel = dynq_kernel_find(c->options.kernel);
-    if (c->kernel == NULL) {
-        return dynq_fail(error, DYNQ_ERR_NOT_FOUND,
-                         "there is no kernel '%s'; dynq_kernel_name() lists them",
-                         c->options.kernel);
-    }
-    if ((c->kernel->features & features) != c->kernel->features) {
-        return dynq_fail(error, DYNQ_ERR_UNSUPPORTED, "this CPU cannot run kernel '%s'",
-                         c->options.kernel);
-    }
-    return DYNQ_OK;
-}
 
 static dynq_status choose(const dynq_session_options *options, choices *c, dynq_error *error)
 {
@@ -55,7 +36,7 @@ static dynq_status choose(const dynq_session_options *options, choices *c, dynq_
     o->max_rows = o->max_rows == 0 ? 1 : o->max_rows;
     o->max_segments = o->max_segments == 0 ? o->max_rows : o->max_segments;
     c->fp32 = o->precision == DYNQ_PRECISION_FP32 || (o->engine != NULL && !o->engine->has_int8);
-    return choose_kernel(c, error);
+    return dynq_kernel_choose(c->options.kernel, &c->kernel, error);
 }
 
 static dynq_status make_plan(const dynq_model *model, const choices *c,

@@ -13,6 +13,7 @@
 #include <dynq/graph.h>
 #include <dynq/memory.h>
 #include <dynq/model.h>
+#include <dynq/probe.h>
 #include <dynq/quantize.h>
 #include <dynq/quantizer.h>
 #include <dynq/session.h>
