@@ -6,6 +6,8 @@
 
 #include "tools/allocate.h"
 #include "tools/inputs.h"
+#include "tools/machine.h"
+#include "tools/random.h"
 #include "tools/report.h"
 
 static const option_entry entries[] = {
@@ -117,16 +119,6 @@ static void prepare_sweep(bench *self)
     free(sorted);
 }
 
-/* SplitMix64 (Steele, Lea, Flood, 2014): the next of a stream of well mixed numbers. */
-static uint64_t next_random(uint64_t *state)
-{
-    *state += 0x9E3779B97F4A7C15u;
-    uint64_t z = *state;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
 /* Rows for the largest batch: random, or those of the file over and over. */
 static exit_code prepare_inputs(bench *self)
 {
@@ -150,7 +142,7 @@ static exit_code prepare_inputs(bench *self)
         for (size_t e = 0; e < elements; e++) {
             self->inputs[i][e] = data.values != NULL
                                      ? data.values[e % (data.rows * data.columns)]
-                                     : (float)(next_random(&state) >> 40) * 0x1p-24f;
+                                     : (float)(random_next(&state) >> 40) * 0x1p-24f;
         }
     }
     data_matrix_free(&data);
@@ -213,19 +205,9 @@ static exit_code bench_all(bench *self)
     return code;
 }
 
-/* The kernel that the sessions take. */
-static const char *kernel_of(const command_call *call)
-{
-    size_t index = 0;
-    while (dynq_kernel_name(index) != NULL && !dynq_kernel_supported(dynq_kernel_name(index))) {
-        index++;
-    }
-    return call->common.kernel != NULL ? call->common.kernel : dynq_kernel_name(index);
-}
-
 static exit_code run(const command_call *call)
 {
-    bench self = {.call = call, .options = call->options, .kernel = kernel_of(call)};
+    bench self = {.call = call, .options = call->options, .kernel = machine_kernel(call)};
     dynq_cpu_query(&self.cpu);
     const exit_code code = bench_all(&self);
     for (size_t i = 0; i < self.profile_count; i++) {

@@ -4,17 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <dynq/version.h>
-
 #include "tools/baseline.h"
-#include "tools/engines.h"
+#include "tools/machine.h"
 #include "tools/output.h"
-
-#if defined(__clang__)
-static const char compiler[] = "clang " __clang_version__;
-#else
-static const char compiler[] = "gcc " __VERSION__;
-#endif
 
 const char bench_profile_note[] =
     "Microseconds of a run by node and phase. Profiled runs do products and epilogues apart and "
@@ -22,11 +14,7 @@ const char bench_profile_note[] =
 
 void bench_describe(const bench *self, char *text, size_t size)
 {
-    char engines[200];
-    baseline_describe(engines, sizeof engines);
-    snprintf(text, size, "%s, %u usable CPU%s, kernel %s, dynq %s built with %s; %s",
-             self->cpu.name, self->cpu.usable, self->cpu.usable == 1 ? "" : "s", self->kernel,
-             dynq_version(), compiler, engines);
+    machine_describe(&self->cpu, self->kernel, text, size);
 }
 
 void bench_describe_baseline(const bench *self, char *text, size_t size)
@@ -171,28 +159,6 @@ void bench_print(const bench *self)
     }
 }
 
-static json_t *machine_json(const bench *self)
-{
-    json_t *machine = command_json_object();
-    json_t *engines = command_json_object();
-    const engine_choice *choice = NULL;
-    for (size_t i = 0; (choice = engine_at(i)) != NULL; i++) {
-        const dynq_engine *engine = choice->built ? engine_table(choice) : NULL;
-        if (choice->built) {
-            command_json_set(
-                engines, choice->name,
-                command_json_string(engine != NULL ? engine->version : dynq_version()));
-        }
-    }
-    command_json_set(machine, "cpu", command_json_string(self->cpu.name));
-    command_json_set(machine, "kernel", command_json_string(self->kernel));
-    command_json_set(machine, "usable_cpus", command_json_integer(self->cpu.usable));
-    command_json_set(machine, "compiler", command_json_string(compiler));
-    command_json_set(machine, "version", command_json_string(dynq_version()));
-    command_json_set(machine, "engines", engines);
-    return machine;
-}
-
 static json_t *run_json(const bench_run *run)
 {
     json_t *object = command_json_object();
@@ -248,7 +214,7 @@ void bench_print_json(const bench *self)
         command_json_append(runs, run_json(&self->runs[i]));
     }
     command_json_set(object, "model", command_json_string(self->call->arguments[0]));
-    command_json_set(object, "machine", machine_json(self));
+    command_json_set(object, "machine", machine_json(&self->cpu, self->kernel));
     command_json_set(object, "runs", runs);
     if (self->options->explain) {
         json_t *profiles = command_json_array();

@@ -59,7 +59,7 @@ typedef struct command_call {
  * } const command command_calibrate = {.name = "calibrate", ...};
  */
 struct command {
-    const char *name;
+    const char *name;            /* "bench", or two words: "bench gemm" */
     const char *summary;         /* one line, for `dynq --help` */
     const char *usage;           /* after "dynq NAME": "MODEL --data X -o CAL [options]" */
     const char *description;     /* a few sentences for --help */
@@ -73,7 +73,7 @@ struct command {
 };
 
 extern const command command_info, command_train, command_calibrate, command_quantize, command_run,
-    command_compare, command_bench;
+    command_compare, command_bench, command_bench_gemm;
 
 /* Parses argv (argv[0] is the subcommand's name), prints --help or runs it. */
 exit_code command_main(const command *self, int argc, char **argv);

@@ -1,25 +1,13 @@
 #include "tools/info_machine.h"
 
 #include "tools/engines.h"
+#include "tools/machine.h"
 #include "tools/output.h"
 
 #include <dynq/cpu.h>
 #include <dynq/version.h>
 #include <stdio.h>
 #include <string.h>
-
-/* The kernel that a session would take. */
-static const char *chosen_kernel(const command_call *call)
-{
-    if (call->common.kernel != NULL) {
-        return call->common.kernel;
-    }
-    size_t index = 0;
-    while (dynq_kernel_name(index) != NULL && !dynq_kernel_supported(dynq_kernel_name(index))) {
-        index++;
-    }
-    return dynq_kernel_name(index);
-}
 
 static const char *engine_version(const engine_choice *choice)
 {
@@ -78,7 +66,7 @@ static void print_json(const command_call *call, const dynq_cpu *cpu)
     command_json_set(object, "l1d_bytes", command_json_integer(cpu->l1d_bytes));
     command_json_set(object, "l2_bytes", command_json_integer(cpu->l2_bytes));
     command_json_set(object, "l3_bytes", command_json_integer(cpu->l3_bytes));
-    command_json_set(object, "kernel", command_json_string(chosen_kernel(call)));
+    command_json_set(object, "kernel", command_json_string(machine_kernel(call)));
     command_json_set(object, "kernels", kernels_json());
     command_json_set(object, "engines", engines_json());
     command_json_print(object);
@@ -86,7 +74,7 @@ static void print_json(const command_call *call, const dynq_cpu *cpu)
 
 static void print_kernels(const command_call *call)
 {
-    const char *chosen = chosen_kernel(call);
+    const char *chosen = machine_kernel(call);
     table *rows = table_create();
     table_column(rows, "kernel", TABLE_LEFT);
     table_column(rows, "supported", TABLE_LEFT);
@@ -142,7 +130,7 @@ static void print_machine(const command_call *call, const dynq_cpu *cpu)
     print_property(rows, "usable CPUs", text);
     snprintf(text, sizeof text, "%u", call->common.threads);
     print_property(rows, "threads", text);
-    print_property(rows, "kernel", chosen_kernel(call));
+    print_property(rows, "kernel", machine_kernel(call));
     const engine_choice *choice = NULL;
     for (size_t i = 0; (choice = engine_at(i)) != NULL; i++) {
         const char *version = engine_version(choice);

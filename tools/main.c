@@ -18,7 +18,8 @@ static const command *const commands[] = {
 #ifdef DYNQ_HAVE_OPENBLAS
     &command_train,
 #endif
-    &command_calibrate, &command_quantize, &command_run, &command_compare, &command_bench,
+    &command_calibrate, &command_quantize, &command_run,
+    &command_compare,   &command_bench,    &command_bench_gemm,
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
@@ -101,6 +102,21 @@ static exit_code refuse_name(const char *name)
     return EXIT_CODE_USAGE;
 }
 
+/* How many of the words are the name of a command; 0 if they are not. */
+static int words_matched(const char *name, int count, char **words)
+{
+    int matched = 0;
+    for (; *name != '\0'; matched++) {
+        const size_t length = strcspn(name, " ");
+        if (matched == count || strlen(words[matched]) != length ||
+            strncmp(words[matched], name, length) != 0) {
+            return 0;
+        }
+        name += length + (name[length] == ' ');
+    }
+    return matched;
+}
+
 static exit_code dispatch(int argc, char **argv)
 {
     if (argc < 2) {
@@ -116,10 +132,17 @@ static exit_code dispatch(int argc, char **argv)
         printf("dynq %s\n", dynq_version());
         return EXIT_CODE_DONE;
     }
+    const command *chosen = NULL;
+    int words = 0;
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(name, commands[i]->name) == 0) {
-            return command_main(commands[i], argc - 1, argv + 1);
+        const int match = words_matched(commands[i]->name, argc - 1, argv + 1);
+        if (match > words) {
+            chosen = commands[i];
+            words = match;
         }
+    }
+    if (chosen != NULL) {
+        return command_main(chosen, argc - words, argv + words);
     }
 #ifndef DYNQ_HAVE_OPENBLAS
     if (strcmp(name, "train") == 0) {
