@@ -37,8 +37,9 @@ typedef struct bench_run {
     const bench_line *line;
     size_t batch, inner; /* rows of a run, runs of a repetition */
     uint32_t threads;
-    statistics ms;  /* of one run */
-    double speedup; /* against the baseline */
+    statistics ms;              /* of one run */
+    double create_ms, first_ms; /* making the session; its first run */
+    double speedup;             /* against the baseline */
     const bench_line *baseline;
 } bench_run;
 

@@ -12,9 +12,11 @@
 #define SAMPLE_US  250.0
 #define MOST_CALLS 10000.0
 /* Rounds of a point, when the caller does not say: as many as take this long, within limits. */
-#define POINT_NS     0.8e9
-#define MOST_ROUNDS  60
-#define LEAST_ROUNDS 5
+#define POINT_NS     1.5e9
+#define MOST_ROUNDS  100
+#define LEAST_ROUNDS 7
+/* Less than this of the peak that so many single threads have: something is in the way. */
+#define FREE_SHARE 0.75
 /* Memory for copies of weights at one point. */
 #define COPIES_LIMIT (4.0 * 1024 * 1024 * 1024)
 
@@ -224,6 +226,19 @@ static dynq_status measure_shapes(sweep *all, int cold, dynq_error *error)
     return status;
 }
 
+/* Results with several threads mean little while another program runs on one of the CPUs. */
+static void check_free(const gemm_bench *self, size_t index)
+{
+    const double share =
+        self->rates[index].int8 / (self->rates[0].int8 * (double)self->threads[index]);
+    if (self->threads[0] == 1 && share < FREE_SHARE) {
+        command_note(self->call,
+                     "%u threads have %.0f %% of %u times the peak of one: other programs are "
+                     "running, or CPUs share a core",
+                     self->threads[index], 100 * share, self->threads[index]);
+    }
+}
+
 /* Hot, cold or both with one pool of threads, which all sessions and probes share. */
 static dynq_status measure_threads(sweep *all, size_t index, dynq_error *error)
 {
@@ -236,6 +251,9 @@ static dynq_status measure_threads(sweep *all, size_t index, dynq_error *error)
     }
     all->threads = bench->threads[index];
     status = gemm_measure_rates(bench, all->pool, &bench->rates[index], error);
+    if (status == DYNQ_OK) {
+        check_free(bench, index);
+    }
     for (int cold = 0; cold < 2 && status == DYNQ_OK; cold++) {
         const int wanted = bench->options->cold ? 2 : bench->options->weights;
         if ((wanted & (cold + 1)) != 0) {

@@ -163,8 +163,9 @@ static void add_throughput(report *page, const bench *self, size_t thread)
 static void add_run_table(report *page, const bench *self)
 {
     static const report_column columns[] = {
-        {"engine", 0},  {"batch", 1}, {"threads", 1}, {"median ms", 1}, {"min ms", 1},
-        {"mean ms", 1}, {"sd ms", 1}, {"P99 ms", 1},  {"speedup", 1},
+        {"engine", 0},   {"batch", 1},      {"threads", 1}, {"median ms", 1},
+        {"min ms", 1},   {"mean ms", 1},    {"sd ms", 1},   {"P99 ms", 1},
+        {"first ms", 1}, {"session ms", 1}, {"speedup", 1},
     };
     report_table_begin(page, NULL, columns, sizeof columns / sizeof *columns);
     for (size_t i = 0; i < self->run_count; i++) {
@@ -177,6 +178,8 @@ static void add_run_table(report *page, const bench *self)
         report_cell_number(page, run->ms.mean, 4);
         report_cell_number(page, run->ms.sd, 4);
         report_cell_number(page, run->ms.p99, 4);
+        report_cell_number(page, run->first_ms, 4);
+        report_cell_number(page, run->create_ms, 4);
         if (run->line == run->baseline) {
             report_cell(page, "1 (base)");
         } else {

@@ -80,7 +80,9 @@ static dynq_status measure_point(const bench *self, size_t batch, uint32_t threa
                               .batch = batch,
                               .inner = timings[i].inner,
                               .threads = threads,
-                              .ms = timings[i].ms};
+                              .ms = timings[i].ms,
+                              .create_ms = runners[i].create_ms,
+                              .first_ms = timings[i].first_ms};
     }
     if (status == DYNQ_OK) {
         const size_t baseline = find_baseline(self, runs);

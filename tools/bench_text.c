@@ -31,12 +31,12 @@ void bench_describe_baseline(const bench *self, char *text, size_t size)
 /* For a program: one line a run, everything in columns of its own. */
 static void print_csv(const bench *self)
 {
-    static const char *const headings[] = {"engine",  "precision", "ranges",  "batch",
-                                           "threads", "ms_median", "ms_min",  "ms_mean",
-                                           "ms_sd",   "ms_p99",    "speedup", "baseline"};
+    static const char *const headings[] = {
+        "engine",  "precision", "ranges", "batch",    "threads",   "ms_median", "ms_min",
+        "ms_mean", "ms_sd",     "ms_p99", "ms_first", "ms_create", "speedup",   "baseline"};
     table *rows = table_create();
     for (size_t i = 0; i < sizeof headings / sizeof *headings; i++) {
-        table_column(rows, headings[i], i < 3 || i == 11 ? TABLE_LEFT : TABLE_RIGHT);
+        table_column(rows, headings[i], i < 3 || i == 13 ? TABLE_LEFT : TABLE_RIGHT);
     }
     for (size_t i = 0; i < self->run_count; i++) {
         const bench_run *run = &self->runs[i];
@@ -50,6 +50,8 @@ static void print_csv(const bench *self)
         table_number(rows, run->ms.mean, 6);
         table_number(rows, run->ms.sd, 6);
         table_number(rows, run->ms.p99, 6);
+        table_number(rows, run->first_ms, 6);
+        table_number(rows, run->create_ms, 6);
         table_number(rows, run->speedup, 4);
         table_text(rows, run->baseline->engine);
     }
@@ -91,6 +93,28 @@ static void print_runs(const bench *self)
             table_number(rows, run->speedup, 2);
         }
     }
+    table_print(rows, self->call->common.format, stdout);
+    table_free(rows);
+}
+
+/* What a caller waits for before the first result. */
+static void print_starts(const bench *self)
+{
+    table *rows = table_create();
+    table_column(rows, "until the first result", TABLE_LEFT);
+    table_column(rows, "batch", TABLE_RIGHT);
+    table_column(rows, "threads", TABLE_RIGHT);
+    table_column(rows, "session ms", TABLE_RIGHT);
+    table_column(rows, "first run ms", TABLE_RIGHT);
+    for (size_t i = 0; i < self->run_count; i++) {
+        const bench_run *run = &self->runs[i];
+        table_text(rows, run->line->name);
+        table_integer(rows, run->batch);
+        table_integer(rows, run->threads);
+        table_number(rows, run->create_ms, 3);
+        table_number(rows, run->first_ms, 3);
+    }
+    puts("");
     table_print(rows, self->call->common.format, stdout);
     table_free(rows);
 }
@@ -150,6 +174,7 @@ void bench_print(const bench *self)
     }
     puts("\nMicroseconds of a run:\n");
     print_runs(self);
+    print_starts(self);
     if (self->profile_count > 0) {
         puts("");
         option_print_wrapped(stdout, bench_profile_note, 0, 0);
@@ -174,6 +199,8 @@ static json_t *run_json(const bench_run *run)
     command_json_set(object, "ms_mean", command_json_number(run->ms.mean));
     command_json_set(object, "ms_sd", command_json_number(run->ms.sd));
     command_json_set(object, "ms_p99", command_json_number(run->ms.p99));
+    command_json_set(object, "ms_create", command_json_number(run->create_ms));
+    command_json_set(object, "ms_first", command_json_number(run->first_ms));
     command_json_set(object, "repetitions", command_json_integer(run->ms.count));
     command_json_set(object, "runs_each", command_json_integer(run->inner));
     command_json_set(object, "speedup", command_json_number(run->speedup));

@@ -55,11 +55,14 @@ dynq_status runner_create(dynq_model *model, const dynq_session_options *options
                           dynq_error *error)
 {
     dynq_session *session = NULL;
+    const uint64_t start = statistics_now_ns();
     const dynq_status status = dynq_session_create(model, options, &session, error);
+    const double create_ms = 1e-6 * (double)(statistics_now_ns() - start);
     if (status != DYNQ_OK) {
         return status;
     }
     *self = (runner){.session = session,
+                     .create_ms = create_ms,
                      .input_count = count_inputs(model),
                      .output_count = dynq_model_output_count(model),
                      .max_rows = options->max_rows};
@@ -128,7 +131,11 @@ static dynq_status time_runs(const runner_timing *line, size_t runs, double *ns,
 static dynq_status prepare(runner_timing *line, double *repetition_ns, dynq_error *error)
 {
     double ns = 0;
-    dynq_status status = time_runs(line, WARM_UP_RUNS, &ns, error);
+    dynq_status status = time_runs(line, 1, &ns, error);
+    line->first_ms = 1e-6 * ns;
+    if (status == DYNQ_OK) {
+        status = time_runs(line, WARM_UP_RUNS - 1, &ns, error);
+    }
     for (line->inner = 1; status == DYNQ_OK;) {
         status = time_runs(line, line->inner, &ns, error);
         if (status != DYNQ_OK || ns >= 0.8 * REPETITION_NS) {

@@ -14,6 +14,7 @@
 /* Every row of a batch is one request, so every row is a segment of its own. */
 typedef struct runner {
     dynq_session *session;
+    double create_ms;       /* what making the session took */
     dynq_binding *bindings; /* inputs in the order of the model's nodes, then outputs */
     size_t input_count, output_count;
     size_t *input_columns, *output_columns;
@@ -37,8 +38,9 @@ typedef struct runner_timing {
     runner *runner;
     const float *const *inputs;
     size_t rows;
-    statistics ms; /* result: of the repetitions, milliseconds for one run */
-    size_t inner;  /* result: runs in each repetition */
+    statistics ms;   /* result: of the repetitions, milliseconds for one run */
+    double first_ms; /* result: the very first run */
+    size_t inner;    /* result: runs in each repetition */
 } runner_timing;
 
 /* Measures all lines side by side, interleaved in rounds: each round has one repetition of every

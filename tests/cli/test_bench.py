@@ -30,6 +30,8 @@ class Bench(CommandTest):
             self.assertTrue(0 < run["ms_min"] <= run["ms_median"] <= run["ms_p99"])
             self.assertLessEqual(run["ms_min"], run["ms_mean"])
             self.assertEqual(run["repetitions"], 3)
+            self.assertGreater(run["ms_create"], 0)
+            self.assertGreater(run["ms_first"], 0)
         self.assertEqual(sorted({run["batch"] for run in report["runs"]}), [1, 16])
         engines = self.engines()
         expected = {(name, precision) for name, engine in engines.items()
