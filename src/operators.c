@@ -1,34 +1,25 @@
 /* One chunk of a step: rows and columns picked out, the kernel or the engine called. */
 #include "src/session.h"
 
-#include "src/pack.h"
 #include "src/range.h"
 
 #include <string.h>
 #include <time.h>
 
-/* Elements of a chunk of a row-wise step: enough to pay for the claim, few enough to share. */
-#define ELEMENTS_PER_CHUNK 16384
-
-/* Chunks of a linear layer for each thread: more than one, so that a delayed thread's work can be
- * taken over. */
-#define CHUNKS_PER_THREAD 4
-#define PANELS_PER_GROUP  4 /* columns that a kernel's widest tile works on */
-
-typedef struct block {
-    size_t row, rows, column, columns;
-} block;
+/* What a step takes, roughly, on a fast CPU: picoseconds of a multiplication or of an element. */
+enum {
+    COST_S8 = 4,
+    COST_F32 = 20,
+    COST_RANGE = 50,
+    COST_PLAIN = 100, /* a few instructions for 16 elements */
+    COST_MATH = 400   /* polynomials, or several passes over a row */
+};
 
 uint64_t dynq_session_clock(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static size_t divide_up(size_t a, size_t b)
-{
-    return (a + b - 1) / b;
 }
 
 /* Columns of the step's result, or of what it reads where it has none. */
@@ -38,69 +29,35 @@ static size_t step_columns(const dynq_session *session, const dynq_step *step)
         .columns;
 }
 
-static size_t rows_per_chunk(size_t columns)
+static uint32_t cost_of_element(const dynq_step *step)
 {
-    const size_t rows = ELEMENTS_PER_CHUNK / (columns + 1) + 1;
-    return rows < DYNQ_ROW_BLOCK ? rows : DYNQ_ROW_BLOCK;
-}
-
-static size_t panels_per_chunk(const dynq_session *session, size_t panels, size_t row_blocks)
-{
-    if (session->threads == 1) {
-        return panels;
+    switch (step->kind) {
+    case DYNQ_STEP_RANGE: return COST_RANGE;
+    case DYNQ_STEP_SOFTMAX:
+    case DYNQ_STEP_LAYER_NORM: return COST_MATH;
+    default: return step->activation <= DYNQ_ACTIVATION_RELU ? COST_PLAIN : COST_MATH;
     }
-    const size_t wanted = divide_up((size_t)session->threads * CHUNKS_PER_THREAD, row_blocks);
-    return dynq_round_up(divide_up(panels, wanted), PANELS_PER_GROUP);
 }
 
-static bool is_native_linear(const dynq_session *session, const dynq_step *step)
-{
-    return (step->kind == DYNQ_STEP_LINEAR_S8 || step->kind == DYNQ_STEP_LINEAR_F32) &&
-           !dynq_session_step_is_foreign(session, step);
-}
-
-size_t dynq_step_chunks(const dynq_session *session, size_t index, size_t rows)
+dynq_layout dynq_step_layout(const dynq_session *session, size_t index, size_t rows)
 {
     const dynq_step *step = &session->plan->steps[index];
-    if (dynq_session_step_is_foreign(session, step)) {
-        return session->layers[index].block_count;
-    }
     const size_t columns = step_columns(session, step);
-    if (!is_native_linear(session, step)) {
-        return divide_up(rows, rows_per_chunk(columns));
+    if (step->kind != DYNQ_STEP_LINEAR_S8 && step->kind != DYNQ_STEP_LINEAR_F32) {
+        return dynq_layout_by_row(rows, columns, cost_of_element(step), session->threads);
     }
-    const size_t row_blocks = divide_up(rows, DYNQ_ROW_BLOCK);
-    const size_t panels = dynq_packed_panels(columns);
-    return row_blocks * divide_up(panels, panels_per_chunk(session, panels, row_blocks));
-}
-
-size_t dynq_step_chunks_bound(const dynq_session *session)
-{
-    const size_t row_blocks = divide_up(session->max_rows, DYNQ_ROW_BLOCK);
-    size_t bound = (size_t)session->threads * CHUNKS_PER_THREAD + row_blocks;
-    for (size_t i = 0; i < session->plan->step_count; i++) {
-        const size_t chunks = dynq_step_chunks(session, i, session->max_rows);
-        bound = chunks > bound ? chunks : bound;
+    const size_t k = session->model->nodes[step->node].k;
+    const uint32_t cost = step->kind == DYNQ_STEP_LINEAR_S8 ? COST_S8 : COST_F32;
+    if (dynq_session_step_is_foreign(session, step)) {
+        const dynq_layer *layer = &session->layers[index];
+        return dynq_layout_fixed(rows, k, columns, layer->block_count, layer->block_columns, cost);
     }
-    return bound;
-}
-
-/* Chunks with the same columns stand together, so that a thread stays with its panels. */
-static block linear_block(const dynq_session *session, size_t columns, size_t chunk)
-{
-    const size_t rows = session->batch.rows;
-    const size_t row_blocks = divide_up(rows, DYNQ_ROW_BLOCK);
-    const size_t per_chunk =
-        panels_per_chunk(session, dynq_packed_panels(columns), row_blocks) * DYNQ_PANEL;
-    block b = {.row = chunk % row_blocks * DYNQ_ROW_BLOCK,
-               .column = chunk / row_blocks * per_chunk};
-    b.rows = rows - b.row < DYNQ_ROW_BLOCK ? rows - b.row : DYNQ_ROW_BLOCK;
-    b.columns = columns - b.column < per_chunk ? columns - b.column : per_chunk;
-    return b;
+    return dynq_layout_linear(rows, k, columns, cost, session->threads);
 }
 
 /* Ranges are collected on the stack of the thread and joined at the end of a block. */
-static void join_ranges(dynq_value_memory *value, const dynq_range_bits *ranges, const block *b)
+static void join_ranges(dynq_value_memory *value, const dynq_range_bits *ranges,
+                        const dynq_block *b)
 {
     const size_t count = value->range_step == 0 ? 1 : b->rows;
     for (size_t i = 0; i < count; i++) {
@@ -108,8 +65,8 @@ static void join_ranges(dynq_value_memory *value, const dynq_range_bits *ranges,
     }
 }
 
-static dynq_epilogue epilogue_of(const dynq_session *session, const dynq_step *step, const block *b,
-                                 dynq_range_bits *ranges)
+static dynq_epilogue epilogue_of(const dynq_session *session, const dynq_step *step,
+                                 const dynq_block *b, dynq_range_bits *ranges)
 {
     const dynq_node *node = &session->model->nodes[step->node];
     const dynq_value_memory *y = &session->values[step->output];
@@ -130,7 +87,7 @@ static dynq_epilogue epilogue_of(const dynq_session *session, const dynq_step *s
 }
 
 static dynq_dequantize dequantize_of(const dynq_session *session, const dynq_step *step,
-                                     const block *b)
+                                     const dynq_block *b)
 {
     const dynq_node *node = &session->model->nodes[step->node];
     const dynq_copy_memory *copy = &session->copies[step->copy];
@@ -151,7 +108,7 @@ static void note_phase(_Atomic uint64_t *phase, uint64_t *start)
     *start = now;
 }
 
-static void run_linear_s8(dynq_session *session, size_t index, const block *b,
+static void run_linear_s8(dynq_session *session, size_t index, const dynq_block *b,
                           dynq_range_bits *ranges)
 {
     const dynq_step *step = &session->plan->steps[index];
@@ -182,7 +139,7 @@ static void run_linear_s8(dynq_session *session, size_t index, const block *b,
     note_phase(&session->clocks[index].epilogue, &start);
 }
 
-static void run_linear_f32(dynq_session *session, size_t index, const block *b,
+static void run_linear_f32(dynq_session *session, size_t index, const dynq_block *b,
                            dynq_range_bits *ranges)
 {
     const dynq_step *step = &session->plan->steps[index];
@@ -231,11 +188,8 @@ static dynq_status foreign_product(dynq_session *session, size_t index, size_t c
 static void run_foreign(dynq_session *session, size_t index, size_t chunk)
 {
     const dynq_step *step = &session->plan->steps[index];
-    const dynq_layer *layer = &session->layers[index];
     dynq_step_clock *clock = session->profiling ? &session->clocks[index] : NULL;
-    const size_t n = session->model->nodes[step->node].n;
-    block b = {.column = chunk * layer->block_columns};
-    b.columns = n - b.column < layer->block_columns ? n - b.column : layer->block_columns;
+    dynq_block b = dynq_layout_block(&session->layouts[index], chunk);
     uint64_t start = clock == NULL ? 0 : dynq_session_clock();
     const dynq_status status = foreign_product(session, index, chunk, b.column);
     if (status != DYNQ_OK) {
@@ -266,7 +220,7 @@ static void run_foreign(dynq_session *session, size_t index, size_t chunk)
     }
 }
 
-static void run_quantize(dynq_session *session, const dynq_step *step, const block *b,
+static void run_quantize(dynq_session *session, const dynq_step *step, const dynq_block *b,
                          dynq_range_bits *ranges)
 {
     const dynq_plan_copy *copy = &session->plan->copies[step->copy];
@@ -290,7 +244,7 @@ static void run_quantize(dynq_session *session, const dynq_step *step, const blo
     session->kernel->quantize(&quantize);
 }
 
-static void run_float(dynq_session *session, const dynq_step *step, const block *b,
+static void run_float(dynq_session *session, const dynq_step *step, const dynq_block *b,
                       dynq_range_bits *ranges)
 {
     const dynq_kernel *kernel = session->kernel;
@@ -341,17 +295,8 @@ void dynq_step_run_chunk(dynq_session *session, size_t index, size_t chunk)
         return;
     }
     dynq_range_bits ranges[DYNQ_ROW_BLOCK] = {{0, 0}};
-    const size_t columns = step_columns(session, step);
     const uint32_t result = step->output != DYNQ_NONE ? step->output : step->inputs[0];
-    block b = {.columns = columns};
-    if (is_native_linear(session, step)) {
-        b = linear_block(session, columns, chunk);
-    } else {
-        b.rows = rows_per_chunk(columns);
-        b.row = chunk * b.rows;
-        const size_t left = session->batch.rows - b.row;
-        b.rows = left < b.rows ? left : b.rows;
-    }
+    const dynq_block b = dynq_layout_block(&session->layouts[index], chunk);
     switch (step->kind) {
     case DYNQ_STEP_LINEAR_S8: run_linear_s8(session, index, &b, ranges); break;
     case DYNQ_STEP_LINEAR_F32: run_linear_f32(session, index, &b, ranges); break;

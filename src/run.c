@@ -165,7 +165,7 @@ static bool cancelled(const dynq_session *session)
     return session->batch.cancel != NULL && *session->batch.cancel != 0;
 }
 
-/* Between two steps, on the calling thread, while the others wait. */
+/* Between two steps, on the calling thread; no other works for this session then. */
 static void finish_step(dynq_session *session, size_t index)
 {
     const dynq_step *step = &session->plan->steps[index];
@@ -190,70 +190,67 @@ static void finish_step(dynq_session *session, size_t index)
     }
 }
 
-/* One worker of a run: every step, as many of its chunks as it can get. */
-static void run_steps(void *context, uint32_t worker, uint32_t workers)
-{
-    dynq_session *session = context;
-    dynq_barrier *barrier = workers > 1 ? dynq_thread_pool_barrier(session->pool) : NULL;
-    for (size_t i = 0; i < session->plan->step_count; i++) {
-        const size_t chunks = dynq_step_chunks(session, i, session->batch.rows);
-        const uint32_t turn = session->turn + (uint32_t)i + 1;
-        dynq_chunk_cursor cursor = dynq_chunk_cursor_start(chunks, worker, workers);
-        size_t chunk = 0;
-        while (session->status == DYNQ_OK &&
-               dynq_chunk_claim(&cursor, session->claims, turn, &chunk)) {
-            dynq_step_run_chunk(session, i, chunk);
-        }
-        if (worker != 0) {
-            dynq_barrier_wait(barrier);
-            continue;
-        }
-        if (workers > 1) {
-            dynq_barrier_gather(barrier, workers);
-        }
-        finish_step(session, i);
-        if (workers > 1) {
-            dynq_barrier_release(barrier);
-        }
-    }
-}
-
-typedef struct executor_step {
+typedef struct step_task {
     dynq_session *session;
     size_t step;
-} executor_step;
+} step_task;
 
-static void run_executor_task(void *context, size_t chunk)
+static void run_chunk(void *context, size_t chunk)
 {
-    const executor_step *task = context;
-    const dynq_float_state before = dynq_float_state_set_default();
+    const step_task *task = context;
     dynq_step_run_chunk(task->session, task->step, chunk);
+}
+
+/* On a thread of the host, whatever its floating-point state. */
+static void run_hosted_chunk(void *context, size_t chunk)
+{
+    const dynq_float_state before = dynq_float_state_set_default();
+    run_chunk(context, chunk);
     dynq_float_state_restore(before);
 }
 
-static void run_with_executor(dynq_session *session)
+/* The workers are taken with the first step that is worth sharing. */
+typedef enum team { TEAM_NOT_ASKED, TEAM_TAKEN, TEAM_REFUSED } team;
+
+static bool has_team(dynq_session *session, team *workers)
 {
-    for (size_t i = 0; i < session->plan->step_count && session->status == DYNQ_OK; i++) {
-        executor_step task = {session, i};
-        session->executor.parallel_for(session->executor.context,
-                                       dynq_step_chunks(session, i, session->batch.rows),
-                                       run_executor_task, &task);
-        finish_step(session, i);
+    if (*workers == TEAM_NOT_ASKED) {
+        *workers = dynq_thread_pool_take(session->pool) ? TEAM_TAKEN : TEAM_REFUSED;
+    }
+    return *workers == TEAM_TAKEN;
+}
+
+static void run_step(dynq_session *session, size_t index, team *workers)
+{
+    const dynq_layout *layout = &session->layouts[index];
+    const size_t chunks = dynq_layout_chunks(layout);
+    step_task task = {session, index};
+    if (layout->shared && session->executor.parallel_for != NULL) {
+        session->executor.parallel_for(session->executor.context, chunks, run_hosted_chunk, &task);
+    } else if (layout->shared && has_team(session, workers)) {
+        const dynq_task shared = {run_chunk, &task, chunks, layout->nanoseconds};
+        dynq_thread_pool_share(session->pool, &shared);
+    } else {
+        for (size_t chunk = 0; chunk < chunks; chunk++) {
+            dynq_step_run_chunk(session, index, chunk);
+        }
     }
 }
 
-/* Numbers of turns must not repeat while an old claim still bears one. */
-static void take_turns(dynq_session *session)
+static void lay_out(dynq_session *session)
 {
-    if (session->turn > UINT32_MAX - 2 * (uint32_t)session->plan->step_count) {
-        memset((void *)session->claims, 0, session->claim_count * sizeof *session->claims);
-        session->turn = 0;
+    if (session->layout_rows == session->batch.rows) {
+        return;
+    }
+    session->layout_rows = session->batch.rows;
+    for (size_t i = 0; i < session->plan->step_count; i++) {
+        session->layouts[i] = dynq_step_layout(session, i, session->batch.rows);
     }
 }
 
 static void run_all(dynq_session *session)
 {
-    take_turns(session);
+    lay_out(session);
     dynq_session_reset_ranges(session);
     for (uint32_t i = 0; i < session->model->node_count; i++) {
         if (session->model->nodes[i].op == DYNQ_OP_INPUT) {
@@ -261,12 +258,14 @@ static void run_all(dynq_session *session)
         }
     }
     session->mark = session->clocks == NULL ? 0 : dynq_session_clock();
-    if (session->executor.parallel_for != NULL) {
-        run_with_executor(session);
-    } else {
-        dynq_thread_pool_run(session->pool, run_steps, session);
+    team workers = TEAM_NOT_ASKED;
+    for (size_t i = 0; i < session->plan->step_count && session->status == DYNQ_OK; i++) {
+        run_step(session, i, &workers);
+        finish_step(session, i);
     }
-    session->turn += (uint32_t)session->plan->step_count;
+    if (workers == TEAM_TAKEN) {
+        dynq_thread_pool_give(session->pool);
+    }
 }
 
 dynq_status dynq_session_run(dynq_session *session, const dynq_batch *batch,

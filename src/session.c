@@ -175,9 +175,8 @@ static dynq_status take_memory(dynq_session *session, dynq_error *error)
 {
     const dynq_allocator *allocator = &session->allocator;
     session->arena = dynq_alloc(allocator, session->plan->arena_bytes, 1);
-    session->claim_count = dynq_step_chunks_bound(session);
-    session->claims = dynq_alloc(allocator, session->claim_count, sizeof *session->claims);
-    bool complete = session->arena != NULL && session->claims != NULL && take_values(session) &&
+    session->layouts = dynq_alloc(allocator, session->plan->step_count, sizeof *session->layouts);
+    bool complete = session->arena != NULL && session->layouts != NULL && take_values(session) &&
                     take_copies(session) && take_sums(session);
     if (complete && session->profiling) {
         session->clocks = dynq_alloc(allocator, session->plan->step_count, sizeof *session->clocks);
@@ -270,7 +269,7 @@ void dynq_session_free(dynq_session *session)
     dynq_release(&allocator, session->values);
     dynq_release(&allocator, session->copies);
     dynq_release(&allocator, session->sums);
-    dynq_release(&allocator, (void *)session->claims);
+    dynq_release(&allocator, session->layouts);
     dynq_release(&allocator, session->taps);
     dynq_release(&allocator, session->clocks);
     dynq_release(&allocator, session->arena);

@@ -1,17 +1,16 @@
 /* The inside of a session, shared by the files that make one up: session.c (creation and
  * queries), weights.c (layers as the engine wants them), run.c (a run from start to end),
- * operators.c (one chunk of a step), ranges.c (parameters from ranges). */
+ * operators.c (one chunk of a step, cut by chunks.c), ranges.c (parameters from ranges). */
 #ifndef DYNQ_SRC_SESSION_H
 #define DYNQ_SRC_SESSION_H
 
 #include "kernels/kernel.h"
+#include "src/chunks.h"
 #include "src/plan.h"
 #include "src/threads.h"
 
 #include <dynq/session.h>
 #include <stdatomic.h>
-
-#define DYNQ_ROW_BLOCK 96 /* rows of a chunk at most; a multiple of the rows of every tile */
 
 /* Where a value is during a run. */
 typedef struct dynq_value_memory {
@@ -67,9 +66,8 @@ struct dynq_session {
     dynq_copy_memory *copies;
     int32_t *sums; /* products on their way to an epilogue, or NULL */
     size_t sums_stride;
-    _Atomic uint32_t *claims;
-    size_t claim_count;
-    uint32_t turn; /* of the first step of the next run, minus 1 */
+    dynq_layout *layouts; /* by step, for batches of layout_rows rows */
+    size_t layout_rows;
     dynq_session_tap *taps;
     size_t tap_count;
     dynq_step_clock *clocks; /* by step, or NULL */
@@ -88,8 +86,7 @@ void dynq_session_release_layers(dynq_session *session);
 bool dynq_session_step_is_foreign(const dynq_session *session, const dynq_step *step);
 
 /* operators.c: a step is cut into chunks that can run on any thread in any order. */
-size_t dynq_step_chunks(const dynq_session *session, size_t step, size_t rows);
-size_t dynq_step_chunks_bound(const dynq_session *session); /* over all steps, for any rows */
+dynq_layout dynq_step_layout(const dynq_session *session, size_t step, size_t rows);
 void dynq_step_run_chunk(dynq_session *session, size_t step, size_t chunk);
 
 /* ranges.c: what follows from the ranges when a step is complete; on the calling thread alone. */

@@ -1,39 +1,31 @@
-/* The thread pool's inside: one fork per run, barriers between steps, chunks with preferred owners.
- */
+/* The thread pool's inside: a caller takes the workers for one run and shares single steps with
+ * them, cut into chunks with preferred owners. */
 #ifndef DYNQ_SRC_THREADS_H
 #define DYNQ_SRC_THREADS_H
 
 #include <dynq/threads.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 
-/* Runs `function(context, worker, workers)` once on each worker, 0 being the calling thread, and
- * returns when all have returned. If the pool is busy with another caller (or pool is NULL), it
- * runs on the calling thread alone with workers = 1. Allocates nothing. */
-typedef void dynq_team_function(void *context, uint32_t worker, uint32_t workers);
-void dynq_thread_pool_run(dynq_thread_pool *pool, dynq_team_function *function, void *context);
+/* A step: function(context, chunk) once for each chunk in [0, chunks), in any order, on any thread.
+ * Each thread begins with its own share, the same one for the same number of chunks, and then helps
+ * with what is left of the others'. */
+typedef struct dynq_task {
+    void (*function)(void *context, size_t chunk);
+    void *context;
+    size_t chunks; /* fewer than 2^32 */
+    uint64_t
+        nanoseconds; /* of all chunks on one thread, roughly; decides whether to wake sleepers */
+} dynq_task;
 
-/* A barrier for the workers of one run. Worker 0 waits for the others, may then work alone, and
- * releases them. Waiting spins for a bounded time and then sleeps. */
-typedef struct dynq_barrier dynq_barrier;
-dynq_barrier *dynq_thread_pool_barrier(dynq_thread_pool *pool);
-/* Worker 0: returns when the `workers` - 1 others wait. */
-void dynq_barrier_gather(dynq_barrier *barrier, uint32_t workers);
-/* Worker 0, after gather: lets the others go on. */
-void dynq_barrier_release(dynq_barrier *barrier);
-/* The others: waits for the release. */
-void dynq_barrier_wait(dynq_barrier *barrier);
+/* Takes the workers for one run. false if there are none (pool NULL or of one thread) or another
+ * caller has them: the run is then on the calling thread alone. */
+bool dynq_thread_pool_take(dynq_thread_pool *pool);
+/* Gives them back. Only after a successful take, by the same thread. */
+void dynq_thread_pool_give(dynq_thread_pool *pool);
 
-/* Chunks of one step, claimed by any worker, each once per turn. `claims` has one entry per chunk
- * and starts as zero; `turn` is a number that no earlier claim of these entries used, not 0. A
- * worker meets the same chunks first each time, so that their weights are in its cache, and helps
- * with the others' afterwards. */
-typedef struct dynq_chunk_cursor {
-    size_t first, next, count;
-} dynq_chunk_cursor;
-dynq_chunk_cursor dynq_chunk_cursor_start(size_t count, uint32_t worker, uint32_t workers);
-/* false when there is none left. */
-bool dynq_chunk_claim(dynq_chunk_cursor *cursor, _Atomic uint32_t *claims, uint32_t turn,
-                      size_t *chunk);
+/* Between take and give: runs all chunks and returns when the last has returned. A worker that has
+ * no chunk in hand, because it sleeps, spins or has lost its CPU, is not waited for: the calling
+ * thread does the work of those who do not come. Allocates nothing. */
+void dynq_thread_pool_share(dynq_thread_pool *pool, const dynq_task *task);
 
 #endif

@@ -1,0 +1,147 @@
+#include "src/chunks.h"
+
+#include "src/memory.h"
+#include "src/pack.h"
+
+/* A shared step costs about half a microsecond: the other threads must see it, fetch what they
+ * read, and be seen to have finished. */
+#define SHARED_NANOSECONDS 2000
+
+/* The smallest chunk: well above a claim and a call. */
+#define CHUNK_NANOSECONDS 700
+
+/* Chunks for each thread, where the step is large enough: a delayed thread's work can be taken over
+ * up to the chunk it has in hand. */
+#define CHUNKS_PER_THREAD 8
+
+#define TILE_COLUMNS 64 /* columns that a kernel's widest tile works on */
+#define ROW_STEP     12 /* rows of a chunk are a multiple, for the sake of the tiles */
+
+static size_t divide_up(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t nanoseconds_of(size_t a, size_t b, size_t c, uint32_t picoseconds)
+{
+    return (uint64_t)((double)a * (double)b * (double)c * picoseconds * 1e-3);
+}
+
+/* The weights have to come from the cache as well, whence the additional row. */
+static uint64_t linear_nanoseconds(size_t rows, size_t k, size_t columns, uint32_t picoseconds)
+{
+    return nanoseconds_of(rows + 1, k, columns, picoseconds);
+}
+
+/* How many chunks are useful, a multiple of the threads. */
+static size_t useful_chunks(uint64_t nanoseconds, uint32_t threads)
+{
+    const size_t most = (size_t)threads * CHUNKS_PER_THREAD;
+    const uint64_t large_enough = nanoseconds / CHUNK_NANOSECONDS / threads * threads;
+    return large_enough < threads ? threads : large_enough < most ? (size_t)large_enough : most;
+}
+
+/* Rows in `chunks` parts, or more of DYNQ_ROW_BLOCK, at multiples of `unit`. */
+static void cut_rows(dynq_layout *layout, size_t chunks, size_t unit)
+{
+    const size_t least = divide_up(layout->rows, DYNQ_ROW_BLOCK / unit * unit);
+    layout->row_unit = unit;
+    layout->row_units = divide_up(layout->rows, unit);
+    layout->row_chunks = smaller(chunks > least ? chunks : least, layout->row_units);
+}
+
+/* The same number of tiles for each thread, whatever the rows, so that its panels stay in its
+ * cache. Where tiles do not divide evenly, many rows are divided in two dimensions, and few rows at
+ * any panel. */
+static void cut_linear(dynq_layout *layout, uint32_t threads)
+{
+    const size_t tiles = divide_up(layout->columns, TILE_COLUMNS);
+    const size_t useful = useful_chunks(layout->nanoseconds, threads);
+    if (tiles % threads != 0 && layout->rows >= (size_t)threads * 2 * ROW_STEP) {
+        const size_t row_blocks = divide_up(layout->rows, DYNQ_ROW_BLOCK);
+        cut_rows(layout, divide_up(row_blocks, threads) * threads, ROW_STEP);
+    } else if (tiles % threads != 0) {
+        layout->column_unit = DYNQ_PANEL;
+    }
+    layout->column_units = divide_up(layout->columns, layout->column_unit);
+    const size_t wanted = divide_up(divide_up(useful, layout->row_chunks), threads) * threads;
+    layout->column_chunks = smaller(wanted, layout->column_units);
+}
+
+dynq_layout dynq_layout_linear(size_t rows, size_t k, size_t columns, uint32_t picoseconds,
+                               uint32_t threads)
+{
+    dynq_layout layout = {
+        .rows = rows,
+        .columns = columns,
+        .column_unit = TILE_COLUMNS,
+        .column_units = divide_up(columns, TILE_COLUMNS),
+        .column_chunks = 1,
+        .nanoseconds = linear_nanoseconds(rows, k, columns, picoseconds),
+    };
+    layout.shared = threads > 1 && layout.nanoseconds >= SHARED_NANOSECONDS;
+    cut_rows(&layout, 1, DYNQ_ROW_BLOCK);
+    if (layout.shared) {
+        cut_linear(&layout, threads);
+    }
+    return layout;
+}
+
+dynq_layout dynq_layout_by_row(size_t rows, size_t columns, uint32_t picoseconds, uint32_t threads)
+{
+    dynq_layout layout = {
+        .rows = rows,
+        .columns = columns,
+        .column_unit = columns,
+        .column_units = 1,
+        .column_chunks = 1,
+        .nanoseconds = nanoseconds_of(rows, columns, 1, picoseconds),
+    };
+    layout.shared = threads > 1 && rows > 1 && layout.nanoseconds >= SHARED_NANOSECONDS;
+    cut_rows(&layout, layout.shared ? useful_chunks(layout.nanoseconds, threads) : 1, 1);
+    return layout;
+}
+
+dynq_layout dynq_layout_fixed(size_t rows, size_t k, size_t columns, size_t blocks,
+                              size_t block_columns, uint32_t picoseconds)
+{
+    const uint64_t nanoseconds = linear_nanoseconds(rows, k, columns, picoseconds);
+    return (dynq_layout){
+        .rows = rows,
+        .columns = columns,
+        .row_unit = rows,
+        .row_units = 1,
+        .row_chunks = 1,
+        .column_unit = block_columns,
+        .column_units = blocks,
+        .column_chunks = blocks,
+        .nanoseconds = nanoseconds,
+        .shared = blocks > 1 && nanoseconds >= SHARED_NANOSECONDS,
+    };
+}
+
+/* Where part `index` of `parts` of [0, total) begins, at a multiple of `unit`. */
+static size_t border(size_t total, size_t unit, size_t units, size_t parts, size_t index)
+{
+    return smaller(units * index / parts * unit, total);
+}
+
+dynq_block dynq_layout_block(const dynq_layout *layout, size_t chunk)
+{
+    const dynq_layout *l = layout;
+    const size_t r = chunk % l->row_chunks, c = chunk / l->row_chunks;
+    const size_t row = border(l->rows, l->row_unit, l->row_units, l->row_chunks, r);
+    const size_t column = border(l->columns, l->column_unit, l->column_units, l->column_chunks, c);
+    return (dynq_block){
+        .row = row,
+        .rows = border(l->rows, l->row_unit, l->row_units, l->row_chunks, r + 1) - row,
+        .column = column,
+        .columns =
+            border(l->columns, l->column_unit, l->column_units, l->column_chunks, c + 1) - column,
+    };
+}

@@ -1,0 +1,42 @@
+/* How a step is cut into chunks: rows x columns of its result, for any thread in any order. */
+#ifndef DYNQ_SRC_CHUNKS_H
+#define DYNQ_SRC_CHUNKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DYNQ_ROW_BLOCK 96 /* rows of a chunk at most; a multiple of the rows of every tile */
+
+/* The chunks of one step of one batch. Chunks with the same columns stand together, so that a
+ * thread with consecutive chunks stays with its panels of weights. */
+typedef struct dynq_layout {
+    size_t rows, columns; /* of the result */
+    /* Rows are cut into row_chunks parts of about the same size, at multiples of row_unit, of which
+     * there are row_units; and columns likewise. */
+    size_t row_unit, row_units, row_chunks;
+    size_t column_unit, column_units, column_chunks;
+    uint64_t nanoseconds; /* what the step takes one thread, roughly */
+    bool shared;          /* worth more than one thread */
+} dynq_layout;
+
+typedef struct dynq_block {
+    size_t row, rows, column, columns;
+} dynq_block;
+
+/* A linear layer, cut at panel borders. `picoseconds`: of one multiplication, on a fast CPU. */
+dynq_layout dynq_layout_linear(size_t rows, size_t k, size_t columns, uint32_t picoseconds,
+                               uint32_t threads);
+/* A step that works row by row. `picoseconds`: of one element. */
+dynq_layout dynq_layout_by_row(size_t rows, size_t columns, uint32_t picoseconds, uint32_t threads);
+/* A linear layer whose columns were cut when the session was created. */
+dynq_layout dynq_layout_fixed(size_t rows, size_t k, size_t columns, size_t blocks,
+                              size_t block_columns, uint32_t picoseconds);
+
+static inline size_t dynq_layout_chunks(const dynq_layout *layout)
+{
+    return layout->row_chunks * layout->column_chunks;
+}
+dynq_block dynq_layout_block(const dynq_layout *layout, size_t chunk);
+
+#endif
