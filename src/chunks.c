@@ -3,19 +3,24 @@
 #include "src/memory.h"
 #include "src/pack.h"
 
-/* A shared step costs about half a microsecond: the other threads must see it, fetch what they
- * read, and be seen to have finished. */
-#define SHARED_NANOSECONDS 2000
+/* A shared step costs about half a microsecond: the other threads must see it and be seen to have
+ * finished. What they read comes from the caller's cache, which costs more than that, unless they
+ * made it themselves because all steps are cut by rows. */
+#define SHARED_NANOSECONDS         4000
+#define SHARED_BY_ROWS_NANOSECONDS 1200
 
 /* The smallest chunk: well above a claim and a call. */
-#define CHUNK_NANOSECONDS 700
+#define CHUNK_NANOSECONDS 4000
 
 /* Chunks for each thread, where the step is large enough: a delayed thread's work can be taken over
  * up to the chunk it has in hand. */
 #define CHUNKS_PER_THREAD 8
 
+/* Rows for each thread, where they are cut by rows: enough for the tiles of a kernel. */
+#define ROWS_PER_THREAD 32
+
 #define TILE_COLUMNS 64 /* columns that a kernel's widest tile works on */
-#define ROW_STEP     12 /* rows of a chunk are a multiple, for the sake of the tiles */
+#define ROW_STEP     8  /* rows of a chunk are a multiple, for the sake of the tiles */
 
 static size_t divide_up(size_t a, size_t b)
 {
@@ -46,6 +51,18 @@ static size_t useful_chunks(uint64_t nanoseconds, uint32_t threads)
     return large_enough < threads ? threads : large_enough < most ? (size_t)large_enough : most;
 }
 
+/* Whether all steps of that many rows are cut by rows. */
+static bool cut_by_rows(size_t rows, dynq_cut cut)
+{
+    return cut.by_rows && rows >= (size_t)cut.threads * ROWS_PER_THREAD;
+}
+
+static bool worth_sharing(uint64_t nanoseconds, size_t rows, dynq_cut cut)
+{
+    return cut.threads > 1 && nanoseconds >= (cut_by_rows(rows, cut) ? SHARED_BY_ROWS_NANOSECONDS
+                                                                     : SHARED_NANOSECONDS);
+}
+
 /* Rows in `chunks` parts, or more of DYNQ_ROW_BLOCK, at multiples of `unit`. */
 static void cut_rows(dynq_layout *layout, size_t chunks, size_t unit)
 {
@@ -55,44 +72,73 @@ static void cut_rows(dynq_layout *layout, size_t chunks, size_t unit)
     layout->row_chunks = smaller(chunks > least ? chunks : least, layout->row_units);
 }
 
-/* The same number of tiles for each thread, whatever the rows, so that its panels stay in its
- * cache. Where tiles do not divide evenly, many rows are divided in two dimensions, and few rows at
- * any panel. */
-static void cut_linear(dynq_layout *layout, uint32_t threads)
+/* The largest number of parts, `most` at most and not much below, that a multiple of the threads
+ * and equal parts allow. */
+static size_t equal_parts(size_t units, size_t most, uint32_t threads)
+{
+    size_t parts = most;
+    while (units % parts != 0 && parts > most / 2 && parts > threads) {
+        parts -= threads;
+    }
+    return smaller(units % parts == 0 ? parts : most, units);
+}
+
+static void cut_columns(dynq_layout *layout, size_t unit, uint32_t threads)
+{
+    const size_t useful = useful_chunks(layout->nanoseconds, threads);
+    const size_t wanted = divide_up(divide_up(useful, layout->row_chunks), threads) * threads;
+    layout->column_unit = unit;
+    layout->column_units = divide_up(layout->columns, unit);
+    layout->column_chunks = equal_parts(layout->column_units, wanted, threads);
+}
+
+/* The same number of rows for each thread; columns are cut only to have more chunks. */
+static void cut_linear_by_rows(dynq_layout *layout, uint32_t threads)
+{
+    const size_t row_blocks = divide_up(layout->rows, DYNQ_ROW_BLOCK);
+    layout->by_rows = true;
+    cut_rows(layout, divide_up(row_blocks, threads) * threads, ROW_STEP);
+    cut_columns(layout, TILE_COLUMNS, threads);
+}
+
+/* The same number of tiles for each thread, whatever the rows. Where tiles do not divide evenly,
+ * many rows are divided in two dimensions, and few rows at any panel. */
+static void cut_linear_by_columns(dynq_layout *layout, uint32_t threads)
 {
     const size_t tiles = divide_up(layout->columns, TILE_COLUMNS);
-    const size_t useful = useful_chunks(layout->nanoseconds, threads);
-    if (tiles % threads != 0 && layout->rows >= (size_t)threads * 2 * ROW_STEP) {
+    if (tiles % threads == 0) {
+        cut_columns(layout, TILE_COLUMNS, threads);
+    } else if (layout->rows >= (size_t)threads * 2 * ROW_STEP) {
         const size_t row_blocks = divide_up(layout->rows, DYNQ_ROW_BLOCK);
         cut_rows(layout, divide_up(row_blocks, threads) * threads, ROW_STEP);
-    } else if (tiles % threads != 0) {
-        layout->column_unit = DYNQ_PANEL;
+        cut_columns(layout, TILE_COLUMNS, threads);
+    } else {
+        cut_columns(layout, DYNQ_PANEL, threads);
     }
-    layout->column_units = divide_up(layout->columns, layout->column_unit);
-    const size_t wanted = divide_up(divide_up(useful, layout->row_chunks), threads) * threads;
-    layout->column_chunks = smaller(wanted, layout->column_units);
 }
 
 dynq_layout dynq_layout_linear(size_t rows, size_t k, size_t columns, uint32_t picoseconds,
-                               uint32_t threads)
+                               dynq_cut cut)
 {
     dynq_layout layout = {
         .rows = rows,
         .columns = columns,
-        .column_unit = TILE_COLUMNS,
-        .column_units = divide_up(columns, TILE_COLUMNS),
+        .column_unit = columns,
+        .column_units = 1,
         .column_chunks = 1,
         .nanoseconds = linear_nanoseconds(rows, k, columns, picoseconds),
     };
-    layout.shared = threads > 1 && layout.nanoseconds >= SHARED_NANOSECONDS;
+    layout.shared = worth_sharing(layout.nanoseconds, rows, cut);
     cut_rows(&layout, 1, DYNQ_ROW_BLOCK);
-    if (layout.shared) {
-        cut_linear(&layout, threads);
+    if (layout.shared && cut_by_rows(rows, cut)) {
+        cut_linear_by_rows(&layout, cut.threads);
+    } else if (layout.shared) {
+        cut_linear_by_columns(&layout, cut.threads);
     }
     return layout;
 }
 
-dynq_layout dynq_layout_by_row(size_t rows, size_t columns, uint32_t picoseconds, uint32_t threads)
+dynq_layout dynq_layout_by_row(size_t rows, size_t columns, uint32_t picoseconds, dynq_cut cut)
 {
     dynq_layout layout = {
         .rows = rows,
@@ -102,8 +148,8 @@ dynq_layout dynq_layout_by_row(size_t rows, size_t columns, uint32_t picoseconds
         .column_chunks = 1,
         .nanoseconds = nanoseconds_of(rows, columns, 1, picoseconds),
     };
-    layout.shared = threads > 1 && rows > 1 && layout.nanoseconds >= SHARED_NANOSECONDS;
-    cut_rows(&layout, layout.shared ? useful_chunks(layout.nanoseconds, threads) : 1, 1);
+    layout.shared = rows > 1 && worth_sharing(layout.nanoseconds, rows, cut);
+    cut_rows(&layout, layout.shared ? useful_chunks(layout.nanoseconds, cut.threads) : 1, 1);
     return layout;
 }
 
@@ -134,7 +180,8 @@ static size_t border(size_t total, size_t unit, size_t units, size_t parts, size
 dynq_block dynq_layout_block(const dynq_layout *layout, size_t chunk)
 {
     const dynq_layout *l = layout;
-    const size_t r = chunk % l->row_chunks, c = chunk / l->row_chunks;
+    const size_t r = l->by_rows ? chunk / l->column_chunks : chunk % l->row_chunks;
+    const size_t c = l->by_rows ? chunk % l->column_chunks : chunk / l->row_chunks;
     const size_t row = border(l->rows, l->row_unit, l->row_units, l->row_chunks, r);
     const size_t column = border(l->columns, l->column_unit, l->column_units, l->column_chunks, c);
     return (dynq_block){

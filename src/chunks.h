@@ -8,8 +8,16 @@
 
 #define DYNQ_ROW_BLOCK 96 /* rows of a chunk at most; a multiple of the rows of every tile */
 
-/* The chunks of one step of one batch. Chunks with the same columns stand together, so that a
- * thread with consecutive chunks stays with its panels of weights. */
+/* What work is cut for: how many threads, and what each should meet again and again. By columns, it
+ * is its panels of weights, and every thread reads the whole input. By rows, it is its rows from
+ * one step to the next, and every thread reads all weights: better where they fit in its cache. */
+typedef struct dynq_cut {
+    uint32_t threads;
+    bool by_rows;
+} dynq_cut;
+
+/* The chunks of one step of one batch. Threads have consecutive chunks: those with the same columns
+ * stand together, or those with the same rows. */
 typedef struct dynq_layout {
     size_t rows, columns; /* of the result */
     /* Rows are cut into row_chunks parts of about the same size, at multiples of row_unit, of which
@@ -17,7 +25,8 @@ typedef struct dynq_layout {
     size_t row_unit, row_units, row_chunks;
     size_t column_unit, column_units, column_chunks;
     uint64_t nanoseconds; /* what the step takes one thread, roughly */
-    bool shared;          /* worth more than one thread */
+    bool by_rows;
+    bool shared; /* worth more than one thread */
 } dynq_layout;
 
 typedef struct dynq_block {
@@ -26,9 +35,9 @@ typedef struct dynq_block {
 
 /* A linear layer, cut at panel borders. `picoseconds`: of one multiplication, on a fast CPU. */
 dynq_layout dynq_layout_linear(size_t rows, size_t k, size_t columns, uint32_t picoseconds,
-                               uint32_t threads);
+                               dynq_cut cut);
 /* A step that works row by row. `picoseconds`: of one element. */
-dynq_layout dynq_layout_by_row(size_t rows, size_t columns, uint32_t picoseconds, uint32_t threads);
+dynq_layout dynq_layout_by_row(size_t rows, size_t columns, uint32_t picoseconds, dynq_cut cut);
 /* A linear layer whose columns were cut when the session was created. */
 dynq_layout dynq_layout_fixed(size_t rows, size_t k, size_t columns, size_t blocks,
                               size_t block_columns, uint32_t picoseconds);

@@ -7,6 +7,10 @@
 
 #include <string.h>
 
+/* Weights up to this size stay in a thread's own cache, beside what else it needs there: less than
+ * the second level of current CPUs. */
+#define CACHED_WEIGHT_BYTES 786432
+
 /* The caller's options, checked and completed. */
 typedef struct choices {
     dynq_session_options options;
@@ -187,6 +191,20 @@ static dynq_status take_memory(dynq_session *session, dynq_error *error)
                                 session->max_rows);
 }
 
+/* By rows, if each thread's cache holds the weights of all layers. */
+static void choose_cut(dynq_session *session)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < session->plan->step_count; i++) {
+        const dynq_step *step = &session->plan->steps[i];
+        const dynq_node *node = &session->model->nodes[step->node];
+        if (step->kind == DYNQ_STEP_LINEAR_S8 || step->kind == DYNQ_STEP_LINEAR_F32) {
+            bytes += node->k * node->n * (step->kind == DYNQ_STEP_LINEAR_S8 ? 1 : sizeof(float));
+        }
+    }
+    session->cut = (dynq_cut){.threads = session->threads, .by_rows = bytes <= CACHED_WEIGHT_BYTES};
+}
+
 static dynq_status fill_session(dynq_session *session, const choices *c, dynq_error *error)
 {
     dynq_status status = make_plan(session->model, c, &session->allocator, &session->plan, error);
@@ -203,6 +221,7 @@ static dynq_status fill_session(dynq_session *session, const choices *c, dynq_er
         status = take_memory(session, error);
     }
     if (status == DYNQ_OK) {
+        choose_cut(session);
         dynq_session_static_params(session);
     }
     return status;

@@ -66,6 +66,7 @@ struct dynq_session {
     dynq_copy_memory *copies;
     int32_t *sums; /* products on their way to an epilogue, or NULL */
     size_t sums_stride;
+    dynq_cut cut;
     dynq_layout *layouts; /* by step, for batches of layout_rows rows */
     size_t layout_rows;
     dynq_session_tap *taps;

@@ -177,12 +177,13 @@ static bool stopping(dynq_thread_pool *pool)
 /* Returns when there may be a step to join, or the pool ends. */
 static void rest(dynq_thread_pool *pool, uint64_t last)
 {
-    for (uint32_t turn = 0; spin(pool, turn); turn++) {
+    uint32_t turn = 0;
+    do {
         const uint64_t state = atomic_load_explicit(&pool->state, memory_order_relaxed);
         if (can_join(state, last) || (state & STATE_STOP) != 0) {
             return;
         }
-    }
+    } while (spin(pool, turn++));
     pthread_mutex_lock(&pool->workers_bed.mutex);
     atomic_fetch_add_explicit(&pool->sleepers, 1, memory_order_relaxed);
     while (pool->calls == 0 && !stopping(pool)) {
@@ -349,11 +350,12 @@ static void wake(dynq_thread_pool *pool, const dynq_task *task)
 /* Waits for the workers that hold a chunk. The step is closed: no others can join. */
 static void wait_for_leavers(dynq_thread_pool *pool)
 {
-    for (uint32_t turn = 0; spin(pool, turn); turn++) {
+    uint32_t turn = 0;
+    do {
         if ((atomic_load_explicit(&pool->state, memory_order_acquire) & STATE_ACTIVE) == 0) {
             return;
         }
-    }
+    } while (spin(pool, turn++));
     pthread_mutex_lock(&pool->callers_bed.mutex);
     atomic_fetch_or_explicit(&pool->state, STATE_WAITING, memory_order_relaxed);
     while ((atomic_load_explicit(&pool->state, memory_order_acquire) & STATE_ACTIVE) != 0) {
@@ -367,14 +369,20 @@ void dynq_thread_pool_share(dynq_thread_pool *pool, const dynq_task *task)
     /* The last step is closed and left by all: nobody else looks at what is written here. */
     const uint64_t state = atomic_load_explicit(&pool->state, memory_order_relaxed);
     pool->task = *task;
+    /* The caller's first chunk is taken beforehand: a claim would have to wait until all that is
+     * written here has reached the other caches. */
+    const bool begun = task->chunks >= pool->threads;
     for (uint32_t i = 0; i < pool->threads; i++) {
-        const uint64_t first = (uint64_t)task->chunks * i / pool->threads;
+        const uint64_t first = i == 0 ? begun : (uint64_t)task->chunks * i / pool->threads;
         const uint64_t end = (uint64_t)task->chunks * (i + 1) / pool->threads;
         atomic_store_explicit(&pool->shares[i].left, first | end << 32, memory_order_relaxed);
     }
     atomic_store_explicit(&pool->state, (state / STATE_STEP + 1) * STATE_STEP | STATE_OPEN,
                           memory_order_release);
     wake(pool, task);
+    if (begun) {
+        task->function(task->context, 0);
+    }
     work(pool, 0);
     const uint64_t closed =
         atomic_fetch_and_explicit(&pool->state, ~(uint64_t)STATE_OPEN, memory_order_acquire);
