@@ -7,10 +7,15 @@
 #include "src/options.h"
 #include "src/threads.h"
 
+#include <stdatomic.h>
 #include <time.h>
 
 /* Parts of threads begin at whole cache lines. */
 #define LINE 64
+
+#define MEETING_SECONDS 2e-3
+
+#define WORTH_WAKING 1000000000 /* nanoseconds: sleeping threads are to come */
 
 struct dynq_probe {
     dynq_allocator allocator;
@@ -20,13 +25,13 @@ struct dynq_probe {
     size_t bytes;
 };
 
-/* One measurement; the last two are filled by all workers. */
+/* One measurement, in a part for each thread; the last two are filled by all of them. */
 typedef struct probe_work {
     const dynq_kernel *kernel;
     uint64_t (*compute)(uint64_t steps); /* NULL: read */
-    double steps;                        /* of all workers */
+    double steps;                        /* of all parts */
     const uint8_t *memory;
-    size_t bytes, passes;
+    size_t bytes, passes, parts;
     _Atomic uint64_t done; /* operations or bytes */
     _Atomic uint32_t seen; /* what was read leads here, so that it has to be read */
 } probe_work;
@@ -38,20 +43,17 @@ static double seconds_now(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static void compute_share(void *context, uint32_t worker, uint32_t workers)
+static void compute_part(probe_work *work)
 {
-    (void)worker;
-    probe_work *work = context;
     const dynq_float_state before = dynq_float_state_set_default();
-    atomic_fetch_add(&work->done, work->compute((uint64_t)(work->steps / workers) + 1));
+    atomic_fetch_add(&work->done, work->compute((uint64_t)(work->steps / (double)work->parts) + 1));
     dynq_float_state_restore(before);
 }
 
-static void read_share(void *context, uint32_t worker, uint32_t workers)
+static void read_part(probe_work *work, size_t index)
 {
-    probe_work *work = context;
-    const size_t part = dynq_round_up((work->bytes + workers - 1) / workers, LINE);
-    const size_t first = part * worker < work->bytes ? part * worker : work->bytes;
+    const size_t part = dynq_round_up((work->bytes + work->parts - 1) / work->parts, LINE);
+    const size_t first = part * index < work->bytes ? part * index : work->bytes;
     const size_t left = work->bytes - first;
     const size_t bytes = left < part ? left : part;
     uint32_t seen = 0;
@@ -62,18 +64,49 @@ static void read_share(void *context, uint32_t worker, uint32_t workers)
     atomic_fetch_add(&work->done, (uint64_t)bytes * work->passes);
 }
 
-static void wake_up(void *context, uint32_t worker, uint32_t workers)
+static void run_part(void *context, size_t index)
 {
-    (void)context, (void)worker, (void)workers;
+    probe_work *work = context;
+    if (work->compute != NULL) {
+        compute_part(work);
+    } else {
+        read_part(work, index);
+    }
+}
+
+/* Holds a thread until every part has one, or some time has passed. */
+static void meet(void *context, size_t index)
+{
+    (void)index;
+    probe_work *meeting = context;
+    const double end = seconds_now() + MEETING_SECONDS;
+    atomic_fetch_add(&meeting->done, 1);
+    while (atomic_load(&meeting->done) < meeting->parts && seconds_now() < end) {
+        dynq_cpu_relax();
+    }
 }
 
 /* Threads of a pool sleep between runs: waking them up is not measured. */
-static double rate_of(const dynq_probe *probe, dynq_team_function *function, probe_work *work)
+static double rate_of(const dynq_probe *probe, probe_work *work)
 {
-    dynq_thread_pool_run(probe->pool, wake_up, NULL);
+    const bool shared = dynq_thread_pool_take(probe->pool);
+    work->parts = shared ? dynq_thread_pool_threads(probe->pool) : 1;
+    probe_work meeting = {.parts = work->parts};
+    const dynq_task together = {meet, &meeting, work->parts, WORTH_WAKING};
+    const dynq_task measured = {run_part, work, work->parts, WORTH_WAKING};
+    if (shared) {
+        dynq_thread_pool_share(probe->pool, &together);
+    }
     const double start = seconds_now();
-    dynq_thread_pool_run(probe->pool, function, work);
+    if (shared) {
+        dynq_thread_pool_share(probe->pool, &measured);
+    } else {
+        run_part(work, 0);
+    }
     const double seconds = seconds_now() - start;
+    if (shared) {
+        dynq_thread_pool_give(probe->pool);
+    }
     return (double)atomic_load(&work->done) / (seconds > 1e-9 ? seconds : 1e-9);
 }
 
@@ -128,7 +161,7 @@ dynq_status dynq_probe_compute(dynq_probe *probe, dynq_precision precision, doub
     probe_work work = {.compute = precision == DYNQ_PRECISION_INT8 ? probe->kernel->probe_s8
                                                                    : probe->kernel->probe_f32};
     work.steps = operations / (double)work.compute(1);
-    *rate = rate_of(probe, compute_share, &work);
+    *rate = rate_of(probe, &work);
     return DYNQ_OK;
 }
 
@@ -144,6 +177,6 @@ dynq_status dynq_probe_read(dynq_probe *probe, size_t offset, size_t bytes, size
                        .memory = probe->memory + offset,
                        .bytes = bytes,
                        .passes = passes};
-    *rate = rate_of(probe, read_share, &work);
+    *rate = rate_of(probe, &work);
     return DYNQ_OK;
 }
