@@ -4,10 +4,13 @@
 #include "src/pack.h"
 
 /* A shared step costs about half a microsecond: the other threads must see it and be seen to have
- * finished. What they read comes from the caller's cache, which costs more than that, unless they
- * made it themselves because all steps are cut by rows. */
+ * finished. What they read comes from the caller's cache, which costs more than that. Cut by rows,
+ * it is the other way round: what they made they had better read. */
 #define SHARED_NANOSECONDS         4000
-#define SHARED_BY_ROWS_NANOSECONDS 1200
+#define SHARED_BY_ROWS_NANOSECONDS 400
+
+/* Steps of which runs by rows must consist on average. */
+#define BY_ROWS_NANOSECONDS 1500
 
 /* The smallest chunk: well above a claim and a call. */
 #define CHUNK_NANOSECONDS 4000
@@ -16,8 +19,13 @@
  * up to the chunk it has in hand. */
 #define CHUNKS_PER_THREAD 8
 
-/* Rows for each thread, where they are cut by rows: enough for the tiles of a kernel. */
-#define ROWS_PER_THREAD 32
+/* Rows for each thread, where they are cut by rows: enough for a tile of a kernel. */
+#define ROWS_PER_THREAD 8
+
+/* Fewer rows for each thread make tiles less efficient, and more columns make up for reading what
+ * another thread has made: such layers are cut by columns all the same. */
+#define EFFICIENT_ROWS 32
+#define WIDE_COLUMNS   1024
 
 #define TILE_COLUMNS 64 /* columns that a kernel's widest tile works on */
 #define ROW_STEP     8  /* rows of a chunk are a multiple, for the sake of the tiles */
@@ -51,16 +59,15 @@ static size_t useful_chunks(uint64_t nanoseconds, uint32_t threads)
     return large_enough < threads ? threads : large_enough < most ? (size_t)large_enough : most;
 }
 
-/* Whether all steps of that many rows are cut by rows. */
-static bool cut_by_rows(size_t rows, dynq_cut cut)
+static bool worth_sharing(uint64_t nanoseconds, dynq_cut cut)
 {
-    return cut.by_rows && rows >= (size_t)cut.threads * ROWS_PER_THREAD;
+    return cut.threads > 1 &&
+           nanoseconds >= (cut.by_rows ? SHARED_BY_ROWS_NANOSECONDS : SHARED_NANOSECONDS);
 }
 
-static bool worth_sharing(uint64_t nanoseconds, size_t rows, dynq_cut cut)
+bool dynq_cut_by_rows_pays(size_t rows, uint32_t threads, uint64_t nanoseconds, size_t steps)
 {
-    return cut.threads > 1 && nanoseconds >= (cut_by_rows(rows, cut) ? SHARED_BY_ROWS_NANOSECONDS
-                                                                     : SHARED_NANOSECONDS);
+    return rows >= (size_t)threads * ROWS_PER_THREAD && nanoseconds >= steps * BY_ROWS_NANOSECONDS;
 }
 
 /* Rows in `chunks` parts, or more of DYNQ_ROW_BLOCK, at multiples of `unit`. */
@@ -90,6 +97,11 @@ static void cut_columns(dynq_layout *layout, size_t unit, uint32_t threads)
     layout->column_unit = unit;
     layout->column_units = divide_up(layout->columns, unit);
     layout->column_chunks = equal_parts(layout->column_units, wanted, threads);
+}
+
+static bool prefers_columns(const dynq_layout *layout, uint32_t threads)
+{
+    return layout->rows < (size_t)threads * EFFICIENT_ROWS && layout->columns >= WIDE_COLUMNS;
 }
 
 /* The same number of rows for each thread; columns are cut only to have more chunks. */
@@ -128,9 +140,9 @@ dynq_layout dynq_layout_linear(size_t rows, size_t k, size_t columns, uint32_t p
         .column_chunks = 1,
         .nanoseconds = linear_nanoseconds(rows, k, columns, picoseconds),
     };
-    layout.shared = worth_sharing(layout.nanoseconds, rows, cut);
+    layout.shared = worth_sharing(layout.nanoseconds, cut);
     cut_rows(&layout, 1, DYNQ_ROW_BLOCK);
-    if (layout.shared && cut_by_rows(rows, cut)) {
+    if (layout.shared && cut.by_rows && !prefers_columns(&layout, cut.threads)) {
         cut_linear_by_rows(&layout, cut.threads);
     } else if (layout.shared) {
         cut_linear_by_columns(&layout, cut.threads);
@@ -148,7 +160,7 @@ dynq_layout dynq_layout_by_row(size_t rows, size_t columns, uint32_t picoseconds
         .column_chunks = 1,
         .nanoseconds = nanoseconds_of(rows, columns, 1, picoseconds),
     };
-    layout.shared = rows > 1 && worth_sharing(layout.nanoseconds, rows, cut);
+    layout.shared = rows > 1 && worth_sharing(layout.nanoseconds, cut);
     cut_rows(&layout, layout.shared ? useful_chunks(layout.nanoseconds, cut.threads) : 1, 1);
     return layout;
 }

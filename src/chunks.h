@@ -16,6 +16,10 @@ typedef struct dynq_cut {
     bool by_rows;
 } dynq_cut;
 
+/* Whether to cut by rows a run of that many rows and steps, which takes one thread `nanoseconds`,
+ * if its weights fit. */
+bool dynq_cut_by_rows_pays(size_t rows, uint32_t threads, uint64_t nanoseconds, size_t steps);
+
 /* The chunks of one step of one batch. Threads have consecutive chunks: those with the same columns
  * stand together, or those with the same rows. */
 typedef struct dynq_layout {

@@ -39,12 +39,12 @@ static uint32_t cost_of_element(const dynq_step *step)
     }
 }
 
-dynq_layout dynq_step_layout(const dynq_session *session, size_t index, size_t rows)
+dynq_layout dynq_step_layout(const dynq_session *session, size_t index, size_t rows, dynq_cut cut)
 {
     const dynq_step *step = &session->plan->steps[index];
     const size_t columns = step_columns(session, step);
     if (step->kind != DYNQ_STEP_LINEAR_S8 && step->kind != DYNQ_STEP_LINEAR_F32) {
-        return dynq_layout_by_row(rows, columns, cost_of_element(step), session->cut);
+        return dynq_layout_by_row(rows, columns, cost_of_element(step), cut);
     }
     const size_t k = session->model->nodes[step->node].k;
     const uint32_t cost = step->kind == DYNQ_STEP_LINEAR_S8 ? COST_S8 : COST_F32;
@@ -52,7 +52,7 @@ dynq_layout dynq_step_layout(const dynq_session *session, size_t index, size_t r
         const dynq_layer *layer = &session->layers[index];
         return dynq_layout_fixed(rows, k, columns, layer->block_count, layer->block_columns, cost);
     }
-    return dynq_layout_linear(rows, k, columns, cost, session->cut);
+    return dynq_layout_linear(rows, k, columns, cost, cut);
 }
 
 /* Ranges are collected on the stack of the thread and joined at the end of a block. */

@@ -237,14 +237,29 @@ static void run_step(dynq_session *session, size_t index, team *workers)
     }
 }
 
+static dynq_cut choose_cut(const dynq_session *session)
+{
+    const dynq_cut alone = {.threads = 1};
+    const size_t rows = session->batch.rows, steps = session->plan->step_count;
+    uint64_t nanoseconds = 0;
+    for (size_t i = 0; i < steps; i++) {
+        nanoseconds += dynq_step_layout(session, i, rows, alone).nanoseconds;
+    }
+    return (dynq_cut){.threads = session->threads,
+                      .by_rows = session->weights_cached &&
+                                 dynq_cut_by_rows_pays(rows, session->threads, nanoseconds, steps)};
+}
+
+/* Cuts the steps, unless the last batch had as many rows. */
 static void lay_out(dynq_session *session)
 {
     if (session->layout_rows == session->batch.rows) {
         return;
     }
     session->layout_rows = session->batch.rows;
+    const dynq_cut cut = choose_cut(session);
     for (size_t i = 0; i < session->plan->step_count; i++) {
-        session->layouts[i] = dynq_step_layout(session, i, session->batch.rows);
+        session->layouts[i] = dynq_step_layout(session, i, session->batch.rows, cut);
     }
 }
 

@@ -191,8 +191,7 @@ static dynq_status take_memory(dynq_session *session, dynq_error *error)
                                 session->max_rows);
 }
 
-/* By rows, if each thread's cache holds the weights of all layers. */
-static void choose_cut(dynq_session *session)
+static size_t weight_bytes(const dynq_session *session)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < session->plan->step_count; i++) {
@@ -202,7 +201,7 @@ static void choose_cut(dynq_session *session)
             bytes += node->k * node->n * (step->kind == DYNQ_STEP_LINEAR_S8 ? 1 : sizeof(float));
         }
     }
-    session->cut = (dynq_cut){.threads = session->threads, .by_rows = bytes <= CACHED_WEIGHT_BYTES};
+    return bytes;
 }
 
 static dynq_status fill_session(dynq_session *session, const choices *c, dynq_error *error)
@@ -221,7 +220,7 @@ static dynq_status fill_session(dynq_session *session, const choices *c, dynq_er
         status = take_memory(session, error);
     }
     if (status == DYNQ_OK) {
-        choose_cut(session);
+        session->weights_cached = weight_bytes(session) <= CACHED_WEIGHT_BYTES;
         dynq_session_static_params(session);
     }
     return status;

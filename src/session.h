@@ -66,7 +66,7 @@ struct dynq_session {
     dynq_copy_memory *copies;
     int32_t *sums; /* products on their way to an epilogue, or NULL */
     size_t sums_stride;
-    dynq_cut cut;
+    bool weights_cached;  /* each thread's cache holds the weights of all layers */
     dynq_layout *layouts; /* by step, for batches of layout_rows rows */
     size_t layout_rows;
     dynq_session_tap *taps;
@@ -87,7 +87,7 @@ void dynq_session_release_layers(dynq_session *session);
 bool dynq_session_step_is_foreign(const dynq_session *session, const dynq_step *step);
 
 /* operators.c: a step is cut into chunks that can run on any thread in any order. */
-dynq_layout dynq_step_layout(const dynq_session *session, size_t step, size_t rows);
+dynq_layout dynq_step_layout(const dynq_session *session, size_t step, size_t rows, dynq_cut cut);
 void dynq_step_run_chunk(dynq_session *session, size_t step, size_t chunk);
 
 /* ranges.c: what follows from the ranges when a step is complete; on the calling thread alone. */

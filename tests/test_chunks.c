@@ -142,5 +142,10 @@ Test(chunks, a_thread_keeps_its_rows_where_they_are_cut_by_rows)
             cr_assert_eq(b.row < middle, chunk < chunks / 2);
         }
     }
-    cr_assert_not(dynq_layout_linear(63, 768, 1536, 4, by_rows(2)).by_rows);
+    cr_assert(dynq_layout_linear(16, 768, 512, 4, by_rows(2)).by_rows);
+    cr_assert_not(dynq_layout_linear(16, 384, 1536, 4, by_rows(2)).by_rows);
+    cr_assert(dynq_cut_by_rows_pays(16, 2, 20000, 3));
+    cr_assert_not(dynq_cut_by_rows_pays(15, 2, 20000, 3));
+    cr_assert_not(dynq_cut_by_rows_pays(16, 3, 20000, 3));
+    cr_assert_not(dynq_cut_by_rows_pays(64, 2, 2000, 3));
 }
