@@ -108,7 +108,35 @@ static void note_phase(_Atomic uint64_t *phase, uint64_t *start)
     *start = now;
 }
 
-static void run_linear_s8(dynq_session *session, size_t index, const dynq_block *b,
+/* The panels of one chunk of an INT8 step. */
+static const int8_t *panels_of(const dynq_session *session, size_t index, size_t chunk)
+{
+    const dynq_step *step = &session->plan->steps[index];
+    const size_t column = dynq_layout_block(&session->layouts[index], chunk).column;
+    return session->model->nodes[step->node].packed +
+           column * session->plan->copies[step->copy].padded;
+}
+
+/* The weights that the thread with this chunk is likely to need next, to be fetched meanwhile: the
+ * next chunk's, or where its share of the next INT8 layer begins. NULL: there is none. */
+static const int8_t *next_panels(const dynq_session *session, size_t index, size_t chunk)
+{
+    const size_t threads = session->threads;
+    const size_t chunks = dynq_layout_chunks(&session->layouts[index]);
+    const size_t thread = ((chunk + 1) * threads - 1) / chunks; /* that begins with this chunk */
+    if (chunk + 1 < chunks * (thread + 1) / threads) {
+        return panels_of(session, index, chunk + 1);
+    }
+    for (size_t next = index + 1; next < session->plan->step_count; next++) {
+        if (session->plan->steps[next].kind == DYNQ_STEP_LINEAR_S8) {
+            const size_t parts = dynq_layout_chunks(&session->layouts[next]);
+            return panels_of(session, next, parts * thread / threads);
+        }
+    }
+    return NULL;
+}
+
+static void run_linear_s8(dynq_session *session, size_t index, size_t chunk, const dynq_block *b,
                           dynq_range_bits *ranges)
 {
     const dynq_step *step = &session->plan->steps[index];
@@ -124,6 +152,7 @@ static void run_linear_s8(dynq_session *session, size_t index, const dynq_block 
         .panels = node->packed + b->column * kpad,
         .dequantize = dequantize_of(session, step, b),
         .epilogue = epilogue_of(session, step, b, ranges),
+        .next = next_panels(session, index, chunk),
     };
     if (!session->profiling) {
         session->kernel->gemm_s8(&gemm);
@@ -298,7 +327,7 @@ void dynq_step_run_chunk(dynq_session *session, size_t index, size_t chunk)
     const uint32_t result = step->output != DYNQ_NONE ? step->output : step->inputs[0];
     const dynq_block b = dynq_layout_block(&session->layouts[index], chunk);
     switch (step->kind) {
-    case DYNQ_STEP_LINEAR_S8: run_linear_s8(session, index, &b, ranges); break;
+    case DYNQ_STEP_LINEAR_S8: run_linear_s8(session, index, chunk, &b, ranges); break;
     case DYNQ_STEP_LINEAR_F32: run_linear_f32(session, index, &b, ranges); break;
     case DYNQ_STEP_QUANTIZE: run_quantize(session, step, &b, ranges); break;
     default: run_float(session, step, &b, ranges); break;

@@ -231,8 +231,10 @@ static void run_step(dynq_session *session, size_t index, team *workers)
         const dynq_task shared = {run_chunk, &task, chunks, layout->nanoseconds};
         dynq_thread_pool_share(session->pool, &shared);
     } else {
-        for (size_t chunk = 0; chunk < chunks; chunk++) {
-            dynq_step_run_chunk(session, index, chunk);
+        /* Quantization begins with the rows whose range was found last: they are in the cache. */
+        const bool backwards = session->plan->steps[index].kind == DYNQ_STEP_QUANTIZE;
+        for (size_t i = 0; i < chunks; i++) {
+            dynq_step_run_chunk(session, index, backwards ? chunks - 1 - i : i);
         }
     }
 }
