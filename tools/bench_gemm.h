@@ -73,6 +73,7 @@ typedef struct gemm_bench {
     size_t shape_count;
     uint32_t *threads; /* ascending, each once, at most the usable CPUs */
     size_t thread_count;
+    gemm_rates single;  /* of one thread */
     gemm_rates *rates;  /* by threads */
     gemm_point *points; /* by threads, then hot before cold, then shapes */
     size_t point_count;

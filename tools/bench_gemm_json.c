@@ -120,7 +120,7 @@ void gemm_print_json(const gemm_bench *self)
         }
     }
     command_json_set(object, "machine", machine);
-    command_json_set(object, "peak", rates_json(&self->rates[0]));
+    command_json_set(object, "peak", rates_json(&self->single));
     command_json_set(object, "peaks", peaks);
     command_json_set(object, "runs", runs);
     command_json_set(object, "summary", summary_json(self));

@@ -11,6 +11,10 @@
 /* A sample is so many calls that the clock and one interrupt are small. */
 #define SAMPLE_US  250.0
 #define MOST_CALLS 10000.0
+/* A call as long as this is a sample, and none is needed before it to warm up. */
+#define LONG_US 5000.0
+/* To find out how many calls are a sample. */
+#define ATTEMPTS 5
 /* Rounds of a point, when the caller does not say: as many as take this long, within limits. */
 #define POINT_NS     1.5e9
 #define MOST_ROUNDS  100
@@ -60,23 +64,27 @@ static void count_copies(gemm_bench *self, const gemm_point *point, size_t copie
     }
 }
 
-/* Calls of a sample, by doubling until they take long enough to tell. */
+/* Calls of a sample, from the shortest of a few attempts: a moment in which a thread has to wait
+ * for its CPU must not make all samples short. */
 static dynq_status find_calls(gemm_layer *layer, size_t *calls, double *sample_ns,
                               dynq_error *error)
 {
-    double us = 0;
-    dynq_status status = gemm_layer_time(layer, 1, &us, error);
-    for (*calls = 1; status == DYNQ_OK;) {
-        status = gemm_layer_time(layer, *calls, &us, error);
-        if (us * (double)*calls >= 0.5 * SAMPLE_US || (double)*calls >= MOST_CALLS) {
+    double best = INFINITY;
+    *calls = 1;
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        double us = 0;
+        const dynq_status status = gemm_layer_time(layer, *calls, &us, error);
+        if (status != DYNQ_OK) {
+            return status;
+        }
+        best = fmin(best, fmax(us, 1e-3));
+        if (best > LONG_US) {
             break;
         }
-        *calls *= 2;
+        *calls = (size_t)fmin(fmax(ceil(SAMPLE_US / best), 2), MOST_CALLS);
     }
-    const double exact = ceil(SAMPLE_US / fmax(us, 1e-3));
-    *calls = exact > MOST_CALLS ? (size_t)MOST_CALLS : (size_t)exact;
-    *sample_ns = 1e3 * us * (double)*calls;
-    return status;
+    *sample_ns = 1e3 * best * (double)*calls;
+    return DYNQ_OK;
 }
 
 static dynq_status open_point(sweep *all, gemm_point *point, work *self, dynq_error *error)
@@ -230,8 +238,8 @@ static dynq_status measure_shapes(sweep *all, int cold, dynq_error *error)
 static void check_free(const gemm_bench *self, size_t index)
 {
     const double share =
-        self->rates[index].int8 / (self->rates[0].int8 * (double)self->threads[index]);
-    if (self->threads[0] == 1 && share < FREE_SHARE) {
+        self->rates[index].int8 / (self->single.int8 * (double)self->threads[index]);
+    if (share < FREE_SHARE) {
         command_note(self->call,
                      "%u threads have %.0f %% of %u times the peak of one: other programs are "
                      "running, or CPUs share a core",
@@ -250,8 +258,11 @@ static dynq_status measure_threads(sweep *all, size_t index, dynq_error *error)
         return status;
     }
     all->threads = bench->threads[index];
-    status = gemm_measure_rates(bench, all->pool, &bench->rates[index], error);
-    if (status == DYNQ_OK) {
+    bench->rates[index] = bench->single;
+    if (all->threads > 1) {
+        status = gemm_measure_rates(bench, all->pool, &bench->rates[index], error);
+    }
+    if (status == DYNQ_OK && all->threads > 1) {
         check_free(bench, index);
     }
     for (int cold = 0; cold < 2 && status == DYNQ_OK; cold++) {
@@ -282,7 +293,7 @@ exit_code gemm_measure(gemm_bench *self)
                  .x = random_floats(&seed, x_count),
                  .y = allocate(y_count, sizeof(float))};
     dynq_error error = {0};
-    dynq_status status = DYNQ_OK;
+    dynq_status status = gemm_measure_rates(self, NULL, &self->single, &error);
     for (size_t i = 0; i < self->thread_count && status == DYNQ_OK; i++) {
         status = measure_threads(&all, i, &error);
     }

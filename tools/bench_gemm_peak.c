@@ -9,8 +9,9 @@
 #define SAMPLE_SECONDS 250e-6
 /* Samples of the machine's rates. */
 #define RATE_SAMPLES 15
-/* First guesses, to find out how much a sample is. */
+/* A first guess, and how often it is corrected, to find out how much a sample is. */
 #define FIRST_OPERATIONS 1e6
+#define ATTEMPTS         5
 /* A cold sample reads this much at a time: some weights of a layer, not the whole memory. */
 #define COLD_WINDOW 4194304u
 /* Where the system does not tell. */
@@ -23,21 +24,27 @@ size_t gemm_beyond_caches(const dynq_cpu *cpu)
     return l3 + l3 / 4;
 }
 
-static dynq_status find_amounts(gemm_probe *self, dynq_error *error)
+/* The amounts that the best rates seen so far do in the time of a sample: a moment in which a
+ * thread has to wait for its CPU must not make all samples short. */
+static dynq_status find_amounts(gemm_probe *self, int which, dynq_error *error)
 {
-    dynq_status status = DYNQ_OK;
-    for (int which = 0; which < 2 && status == DYNQ_OK; which++) {
+    const double bytes = (double)self->bytes[which];
+    double best_peak = 0, best_read = 0;
+    self->operations[which] = FIRST_OPERATIONS;
+    self->passes[which] = 1;
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         double peak = 0, read = 0;
-        self->operations[which] = FIRST_OPERATIONS;
-        self->passes[which] = 1;
-        for (int turn = 0; turn < 2 && status == DYNQ_OK; turn++) {
-            status = gemm_probe_sample(self, which, &peak, &read, error);
+        const dynq_status status = gemm_probe_sample(self, which, &peak, &read, error);
+        if (status != DYNQ_OK) {
+            return status;
         }
-        self->operations[which] = peak * SAMPLE_SECONDS;
-        const double passes = read * SAMPLE_SECONDS / (double)self->bytes[which];
+        best_peak = fmax(best_peak, peak);
+        best_read = fmax(best_read, read);
+        self->operations[which] = best_peak * SAMPLE_SECONDS;
+        const double passes = best_read * SAMPLE_SECONDS / bytes;
         self->passes[which] = self->cold || passes < 1 ? 1 : (size_t)passes;
     }
-    return status;
+    return DYNQ_OK;
 }
 
 dynq_status gemm_probe_open(const gemm_bench *self, dynq_thread_pool *pool, int cold,
@@ -53,8 +60,8 @@ dynq_status gemm_probe_open(const gemm_bench *self, dynq_thread_pool *pool, int 
                                         .pool = pool,
                                         .bytes = probe.total};
     dynq_status status = dynq_probe_create(&options, &probe.probe, error);
-    if (status == DYNQ_OK) {
-        status = find_amounts(&probe, error);
+    for (int which = 0; which < 2 && status == DYNQ_OK; which++) {
+        status = find_amounts(&probe, which, error);
     }
     if (status != DYNQ_OK) {
         dynq_probe_free(probe.probe);

@@ -111,6 +111,7 @@ class BenchGemm(CommandTest):
         expected = [1, 2] if usable > 1 else [1]
         self.assertEqual([peak["threads"] for peak in report["peaks"]], expected)
         self.assertEqual(sorted({run["threads"] for run in report["runs"]}), expected)
+        self.assertEqual(report["peak"]["int8_gops"], report["peaks"][0]["int8_gops"])
 
     def test_help(self):
         text = self.succeed("bench", "gemm", "--help").stdout
