@@ -349,7 +349,8 @@ Test(ref, layer_norm_agrees_with_numpy)
     for (size_t m = 0; m < ROWS; m++) {
         double largest = 0;
         for (size_t c = 0; c < WIDTH; c++) {
-            largest = fmax(largest, fabs((double)x[m * WIDTH + c]));
+            const double magnitude = fabs((double)x[m * WIDTH + c]);
+            largest = magnitude > largest ? magnitude : largest;
         }
         for (size_t c = 0; c < WIDTH; c++) {
             const size_t i = m * WIDTH + c;

@@ -33,8 +33,8 @@ void histogram_add(histogram *self, size_t rows, size_t columns, const float *va
         const float *row = values + r * stride;
         double low = row[0], high = row[0];
         for (size_t c = 1; c < columns; c++) {
-            low = fmin(low, row[c]);
-            high = fmax(high, row[c]);
+            low = row[c] < low ? row[c] : low;
+            high = row[c] > high ? row[c] : high;
         }
         self->min = self->rows == 0 ? low : fmin(self->min, low);
         self->max = self->rows == 0 ? high : fmax(self->max, high);
