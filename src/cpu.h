@@ -1,4 +1,5 @@
-/* What the runtime needs from the CPU beyond the public query. */
+/* What the runtime needs from the CPU beyond the public query. cpu.c has what is alike everywhere,
+ * of the files cpu_*.c the build takes the one for its architecture. */
 #ifndef DYNQ_SRC_CPU_H
 #define DYNQ_SRC_CPU_H
 
@@ -6,6 +7,8 @@
 
 /* The features alone: cheap, asks the CPU each time. */
 uint32_t dynq_cpu_features(void);
+/* Fills in the name, or leaves it as it is where none is known. */
+void dynq_cpu_read_name(char name[64]);
 /* Logical CPUs in the affinity mask of the process, at least 1. */
 uint32_t dynq_cpu_usable(void);
 

@@ -11,20 +11,22 @@ extern "C" {
 #endif
 
 /* Feature bits. A bit is set only if the CPU has the instructions and the operating system saves
- * the registers they use (XGETBV). */
+ * the registers they use (XGETBV; on Linux for aarch64, the auxiliary vector says both). */
 enum {
     DYNQ_CPU_AVX2 = 1u << 0,        /* AVX2 and FMA */
     DYNQ_CPU_AVX512 = 1u << 1,      /* AVX-512 F, BW, DQ, VL */
     DYNQ_CPU_AVX512_VNNI = 1u << 2, /* vpdpbusd on zmm, ymm and xmm, EVEX-encoded */
     DYNQ_CPU_AVX_VNNI = 1u << 3,    /* vpdpbusd on ymm and xmm, VEX-encoded */
     DYNQ_CPU_AMX_INT8 =
-        1u << 4 /* tile registers and tdpbusd; the tile state must still be requested */
+        1u << 4, /* tile registers and tdpbusd; the tile state must still be requested */
+    DYNQ_CPU_NEON_DOTPROD = 1u << 5, /* sdot and udot */
+    DYNQ_CPU_NEON_I8MM = 1u << 6     /* usmmla, usdot and sudot */
 };
 
 typedef struct dynq_cpu {
     uint32_t features; /* DYNQ_CPU_... bits */
     uint32_t usable;   /* logical CPUs this process may run on (affinity mask), at least 1 */
-    char name[64];     /* brand string, "unknown" where there is none */
+    char name[64];     /* brand string, or on aarch64 the numbers of maker and model; "unknown" */
     size_t l1d_bytes;  /* data caches as the operating system reports them, 0 if unknown */
     size_t l2_bytes;
     size_t l3_bytes;
