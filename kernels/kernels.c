@@ -7,8 +7,10 @@
 /* Best first. The only place that says which kernels there are and which one wins. */
 static const dynq_kernel *const table[] = {
 #ifdef DYNQ_HAVE_X86
-    &dynq_kernel_avx512_vnni,
-    &dynq_kernel_avx2,
+    &dynq_kernel_avx512_vnni, &dynq_kernel_avx2,
+#endif
+#ifdef DYNQ_HAVE_AARCH64
+    &dynq_kernel_neon_i8mm,   &dynq_kernel_neon_dotprod,
 #endif
     &dynq_kernel_ref,
 };

@@ -6,7 +6,9 @@
 #include "kernels/kernel.h"
 
 extern const dynq_kernel dynq_kernel_ref;
-extern const dynq_kernel dynq_kernel_avx2;        /* in builds for x86-64 only */
-extern const dynq_kernel dynq_kernel_avx512_vnni; /* likewise */
+extern const dynq_kernel dynq_kernel_avx2;         /* in builds for x86-64 only */
+extern const dynq_kernel dynq_kernel_avx512_vnni;  /* likewise */
+extern const dynq_kernel dynq_kernel_neon_dotprod; /* in builds for aarch64 only */
+extern const dynq_kernel dynq_kernel_neon_i8mm;    /* likewise */
 
 #endif

@@ -1,0 +1,335 @@
+/* Sixteen lanes of float or int32, in four q registers. The same names as in lanes_avx512.h, so
+ * that float_lanes.h is written once. Every function is the exact IEEE or modulo-2^32 operation in
+ * each lane. `count` is 1 to 16; lanes from `count` on are neither read from memory nor written to
+ * it, and read as zero. */
+#ifndef DYNQ_KERNELS_LANES_NEON_H
+#define DYNQ_KERNELS_LANES_NEON_H
+
+#include <arm_neon.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LANES_INLINE static inline __attribute__((always_inline, unused))
+
+typedef struct lanes_f32 {
+    float32x4_t part[4];
+} lanes_f32;
+
+typedef struct lanes_s32 {
+    int32x4_t part[4];
+} lanes_s32;
+
+/* All bits of a lane are equal. */
+typedef struct lanes_mask {
+    uint32x4_t part[4];
+} lanes_mask;
+
+/* The lanes below `count`. */
+LANES_INLINE lanes_mask lanes_below(size_t count)
+{
+    static const uint32_t index[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const uint32x4_t n = vdupq_n_u32((uint32_t)count);
+    return (lanes_mask){{vcltq_u32(vld1q_u32(index), n), vcltq_u32(vld1q_u32(index + 4), n),
+                         vcltq_u32(vld1q_u32(index + 8), n), vcltq_u32(vld1q_u32(index + 12), n)}};
+}
+
+LANES_INLINE lanes_s32 lanes_bits(lanes_f32 a)
+{
+    return (lanes_s32){{vreinterpretq_s32_f32(a.part[0]), vreinterpretq_s32_f32(a.part[1]),
+                        vreinterpretq_s32_f32(a.part[2]), vreinterpretq_s32_f32(a.part[3])}};
+}
+
+LANES_INLINE lanes_f32 lanes_from_bits(lanes_s32 a)
+{
+    return (lanes_f32){{vreinterpretq_f32_s32(a.part[0]), vreinterpretq_f32_s32(a.part[1]),
+                        vreinterpretq_f32_s32(a.part[2]), vreinterpretq_f32_s32(a.part[3])}};
+}
+
+/* The first `count` of four numbers of 4 bytes, zeros behind them; from 4 on, all. */
+LANES_INLINE uint8x16_t lanes_load_part(const uint8_t *p, size_t count)
+{
+    uint64_t low = 0, high = 0;
+    switch (count) {
+    case 0: break;
+    case 1: memcpy(&low, p, 4); break;
+    case 2: memcpy(&low, p, 8); break;
+    case 3:
+        memcpy(&low, p, 8);
+        memcpy(&high, p + 8, 4);
+        break;
+    default: return vld1q_u8(p);
+    }
+    return vcombine_u8(vcreate_u8(low), vcreate_u8(high));
+}
+
+/* As bytes, which may be of either type. */
+LANES_INLINE lanes_s32 lanes_load_any(const uint8_t *p, size_t count)
+{
+    lanes_s32 a;
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) {
+        const size_t left = count > 4 * i ? count - 4 * i : 0;
+        a.part[i] = vreinterpretq_s32_u8(lanes_load_part(left > 0 ? p + 16 * i : p, left));
+    }
+    return a;
+}
+
+/* Whether all lanes are wanted is asked once and not for each register. */
+LANES_INLINE lanes_s32 lanes_load_s32(const int32_t *p, size_t count)
+{
+    const uint8_t *bytes = (const uint8_t *)p;
+    return count == 16 ? lanes_load_any(bytes, 16) : lanes_load_any(bytes, count);
+}
+
+LANES_INLINE lanes_f32 lanes_load(const float *p, size_t count)
+{
+    const uint8_t *bytes = (const uint8_t *)p;
+    return lanes_from_bits(count == 16 ? lanes_load_any(bytes, 16) : lanes_load_any(bytes, count));
+}
+
+LANES_INLINE void lanes_store_part(float *p, float32x4_t a, size_t count)
+{
+    switch (count) {
+    case 1: vst1q_lane_f32(p, a, 0); break;
+    case 2: vst1_f32(p, vget_low_f32(a)); break;
+    case 3:
+        vst1_f32(p, vget_low_f32(a));
+        vst1q_lane_f32(p + 2, a, 2);
+        break;
+    default: vst1q_f32(p, a); break;
+    }
+}
+
+LANES_INLINE void lanes_store(float *p, lanes_f32 a, size_t count)
+{
+    if (count == 16) {
+        vst1q_f32(p, a.part[0]);
+        vst1q_f32(p + 4, a.part[1]);
+        vst1q_f32(p + 8, a.part[2]);
+        vst1q_f32(p + 12, a.part[3]);
+        return;
+    }
+    lanes_store_part(p, a.part[0], count);
+    if (count > 4) {
+        lanes_store_part(p + 4, a.part[1], count - 4);
+    }
+    if (count > 8) {
+        lanes_store_part(p + 8, a.part[2], count - 8);
+    }
+    if (count > 12) {
+        lanes_store_part(p + 12, a.part[3], count - 12);
+    }
+}
+
+LANES_INLINE void lanes_store_s32(int32_t *p, lanes_s32 a)
+{
+    vst1q_s32(p, a.part[0]);
+    vst1q_s32(p + 4, a.part[1]);
+    vst1q_s32(p + 8, a.part[2]);
+    vst1q_s32(p + 12, a.part[3]);
+}
+
+/* The low bytes. */
+LANES_INLINE void lanes_store_u8(uint8_t *p, lanes_s32 a, size_t count)
+{
+    const int16x8_t low = vcombine_s16(vmovn_s32(a.part[0]), vmovn_s32(a.part[1]));
+    const int16x8_t high = vcombine_s16(vmovn_s32(a.part[2]), vmovn_s32(a.part[3]));
+    const uint8x16_t bytes = vreinterpretq_u8_s8(vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+    if (count == 16) {
+        vst1q_u8(p, bytes);
+    } else {
+        uint8_t all[16];
+        vst1q_u8(all, bytes);
+        memcpy(p, all, count);
+    }
+}
+
+LANES_INLINE lanes_f32 lanes_set(float a)
+{
+    const float32x4_t four = vdupq_n_f32(a);
+    return (lanes_f32){{four, four, four, four}};
+}
+
+LANES_INLINE lanes_s32 lanes_set_s32(int32_t a)
+{
+    const int32x4_t four = vdupq_n_s32(a);
+    return (lanes_s32){{four, four, four, four}};
+}
+
+LANES_INLINE lanes_f32 lanes_add(lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_f32){{vaddq_f32(a.part[0], b.part[0]), vaddq_f32(a.part[1], b.part[1]),
+                        vaddq_f32(a.part[2], b.part[2]), vaddq_f32(a.part[3], b.part[3])}};
+}
+
+LANES_INLINE lanes_f32 lanes_sub(lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_f32){{vsubq_f32(a.part[0], b.part[0]), vsubq_f32(a.part[1], b.part[1]),
+                        vsubq_f32(a.part[2], b.part[2]), vsubq_f32(a.part[3], b.part[3])}};
+}
+
+LANES_INLINE lanes_f32 lanes_mul(lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_f32){{vmulq_f32(a.part[0], b.part[0]), vmulq_f32(a.part[1], b.part[1]),
+                        vmulq_f32(a.part[2], b.part[2]), vmulq_f32(a.part[3], b.part[3])}};
+}
+
+LANES_INLINE lanes_f32 lanes_div(lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_f32){{vdivq_f32(a.part[0], b.part[0]), vdivq_f32(a.part[1], b.part[1]),
+                        vdivq_f32(a.part[2], b.part[2]), vdivq_f32(a.part[3], b.part[3])}};
+}
+
+/* a * b + c, rounded once. */
+LANES_INLINE lanes_f32 lanes_fma(lanes_f32 a, lanes_f32 b, lanes_f32 c)
+{
+    return (lanes_f32){
+        {vfmaq_f32(c.part[0], a.part[0], b.part[0]), vfmaq_f32(c.part[1], a.part[1], b.part[1]),
+         vfmaq_f32(c.part[2], a.part[2], b.part[2]), vfmaq_f32(c.part[3], a.part[3], b.part[3])}};
+}
+
+/* Ordered: false if either is NaN. */
+LANES_INLINE lanes_mask lanes_less(lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_mask){{vcltq_f32(a.part[0], b.part[0]), vcltq_f32(a.part[1], b.part[1]),
+                         vcltq_f32(a.part[2], b.part[2]), vcltq_f32(a.part[3], b.part[3])}};
+}
+
+/* mask ? a : b */
+LANES_INLINE lanes_f32 lanes_select(lanes_mask mask, lanes_f32 a, lanes_f32 b)
+{
+    return (lanes_f32){{vbslq_f32(mask.part[0], a.part[0], b.part[0]),
+                        vbslq_f32(mask.part[1], a.part[1], b.part[1]),
+                        vbslq_f32(mask.part[2], a.part[2], b.part[2]),
+                        vbslq_f32(mask.part[3], a.part[3], b.part[3])}};
+}
+
+/* a > b ? a : b, so b if either is NaN (the instruction of that name would give NaN). */
+LANES_INLINE lanes_f32 lanes_max(lanes_f32 a, lanes_f32 b)
+{
+    return lanes_select(lanes_less(b, a), a, b);
+}
+
+/* a < b ? a : b, so b if either is NaN. */
+LANES_INLINE lanes_f32 lanes_min(lanes_f32 a, lanes_f32 b)
+{
+    return lanes_select(lanes_less(a, b), a, b);
+}
+
+/* To the nearest integer, ties to even. Unlike on x86, what is out of range goes to the nearest
+ * int32 and NaN to 0; nobody asks, as all callers clamp first. */
+LANES_INLINE lanes_s32 lanes_round_s32(lanes_f32 a)
+{
+    return (lanes_s32){{vcvtnq_s32_f32(a.part[0]), vcvtnq_s32_f32(a.part[1]),
+                        vcvtnq_s32_f32(a.part[2]), vcvtnq_s32_f32(a.part[3])}};
+}
+
+LANES_INLINE lanes_f32 lanes_from_s32(lanes_s32 a)
+{
+    return (lanes_f32){{vcvtq_f32_s32(a.part[0]), vcvtq_f32_s32(a.part[1]),
+                        vcvtq_f32_s32(a.part[2]), vcvtq_f32_s32(a.part[3])}};
+}
+
+LANES_INLINE lanes_s32 lanes_add_s32(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){{vaddq_s32(a.part[0], b.part[0]), vaddq_s32(a.part[1], b.part[1]),
+                        vaddq_s32(a.part[2], b.part[2]), vaddq_s32(a.part[3], b.part[3])}};
+}
+
+LANES_INLINE lanes_s32 lanes_sub_s32(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){{vsubq_s32(a.part[0], b.part[0]), vsubq_s32(a.part[1], b.part[1]),
+                        vsubq_s32(a.part[2], b.part[2]), vsubq_s32(a.part[3], b.part[3])}};
+}
+
+LANES_INLINE lanes_s32 lanes_mul_s32(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){{vmulq_s32(a.part[0], b.part[0]), vmulq_s32(a.part[1], b.part[1]),
+                        vmulq_s32(a.part[2], b.part[2]), vmulq_s32(a.part[3], b.part[3])}};
+}
+
+LANES_INLINE lanes_s32 lanes_and(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){{vandq_s32(a.part[0], b.part[0]), vandq_s32(a.part[1], b.part[1]),
+                        vandq_s32(a.part[2], b.part[2]), vandq_s32(a.part[3], b.part[3])}};
+}
+
+LANES_INLINE lanes_s32 lanes_or(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){{vorrq_s32(a.part[0], b.part[0]), vorrq_s32(a.part[1], b.part[1]),
+                        vorrq_s32(a.part[2], b.part[2]), vorrq_s32(a.part[3], b.part[3])}};
+}
+
+/* Into the place of the exponent. */
+LANES_INLINE lanes_s32 lanes_shift_left_23(lanes_s32 a)
+{
+    return (lanes_s32){{vshlq_n_s32(a.part[0], 23), vshlq_n_s32(a.part[1], 23),
+                        vshlq_n_s32(a.part[2], 23), vshlq_n_s32(a.part[3], 23)}};
+}
+
+/* Half, rounded down. */
+LANES_INLINE lanes_s32 lanes_halve_s32(lanes_s32 a)
+{
+    return (lanes_s32){{vshrq_n_s32(a.part[0], 1), vshrq_n_s32(a.part[1], 1),
+                        vshrq_n_s32(a.part[2], 1), vshrq_n_s32(a.part[3], 1)}};
+}
+
+LANES_INLINE lanes_s32 lanes_max_s32(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){{vmaxq_s32(a.part[0], b.part[0]), vmaxq_s32(a.part[1], b.part[1]),
+                        vmaxq_s32(a.part[2], b.part[2]), vmaxq_s32(a.part[3], b.part[3])}};
+}
+
+LANES_INLINE int32x4_t lanes_max_u32_part(int32x4_t a, int32x4_t b)
+{
+    return vreinterpretq_s32_u32(vmaxq_u32(vreinterpretq_u32_s32(a), vreinterpretq_u32_s32(b)));
+}
+
+LANES_INLINE lanes_s32 lanes_max_u32(lanes_s32 a, lanes_s32 b)
+{
+    return (lanes_s32){
+        {lanes_max_u32_part(a.part[0], b.part[0]), lanes_max_u32_part(a.part[1], b.part[1]),
+         lanes_max_u32_part(a.part[2], b.part[2]), lanes_max_u32_part(a.part[3], b.part[3])}};
+}
+
+LANES_INLINE int32_t lanes_highest_s32(lanes_s32 a)
+{
+    return vmaxvq_s32(vmaxq_s32(vmaxq_s32(a.part[0], a.part[1]), vmaxq_s32(a.part[2], a.part[3])));
+}
+
+LANES_INLINE uint32_t lanes_highest_u32(lanes_s32 a)
+{
+    const int32x4_t low = lanes_max_u32_part(a.part[0], a.part[1]);
+    const int32x4_t high = lanes_max_u32_part(a.part[2], a.part[3]);
+    return vmaxvq_u32(vreinterpretq_u32_s32(lanes_max_u32_part(low, high)));
+}
+
+/* The largest lane of a, none of which is NaN; of zeros, either. */
+LANES_INLINE float lanes_highest(lanes_f32 a)
+{
+    return vmaxvq_f32(vmaxq_f32(vmaxq_f32(a.part[0], a.part[1]), vmaxq_f32(a.part[2], a.part[3])));
+}
+
+/* The sum of the lanes: the upper half is added to the lower one, four times. */
+LANES_INLINE float lanes_fold(lanes_f32 a)
+{
+    const float32x4_t low = vaddq_f32(a.part[0], a.part[2]);
+    const float32x4_t four = vaddq_f32(low, vaddq_f32(a.part[1], a.part[3]));
+    const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+
+/* a in the lanes below `count`, b in the others. */
+LANES_INLINE lanes_f32 lanes_fill(lanes_f32 a, size_t count, float b)
+{
+    return count == 16 ? a : lanes_select(lanes_below(count), a, lanes_set(b));
+}
+
+/* a in the lanes below `count`, zero in the others. */
+LANES_INLINE lanes_f32 lanes_keep(lanes_f32 a, size_t count)
+{
+    return lanes_fill(a, count, 0.0f);
+}
+
+#endif
