@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <float.h>
+#include <inttypes.h>
 #include <stdbool.h>
 
 /* The largest errors of a function over all exponents of one sign. */
@@ -82,6 +83,34 @@ Test(ref, erf_and_gelu_are_within_their_absolute_errors)
     cr_assert_eq(dynq_ref_gelu(FLT_MAX), FLT_MAX);
     cr_assert_eq(dynq_ref_gelu(-FLT_MAX), 0.0f);
     cr_assert_eq(dynq_ref_gelu(10.0f), 10.0f);
+}
+
+/* Over results of one function at all exponents and both signs; any NaN counts as the same. */
+static uint64_t hash_of(dynq_activation activation)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (uint64_t bits = 0; bits <= UINT32_MAX; bits += 4999) {
+        const float y = dynq_ref_activate(activation, dynq_ref_from_bits((uint32_t)bits));
+        hash = (hash ^ (isnan(y) ? UINT32_MAX : dynq_ref_bits(y))) * 1099511628211u;
+    }
+    return hash;
+}
+
+/* The other tests compare kernels with the reference of the same build; this one compares builds.
+ */
+Test(ref, activations_give_the_same_bits_in_every_build)
+{
+    static const uint64_t expected[] = {
+        [DYNQ_ACTIVATION_NONE] = 0x3a864a246a18b2f2u,
+        [DYNQ_ACTIVATION_RELU] = 0x599a1f2b68c90c75u,
+        [DYNQ_ACTIVATION_GELU] = 0x6ce259e05477800fu,
+        [DYNQ_ACTIVATION_TANH] = 0x2ef091f2f46a88b9u,
+        [DYNQ_ACTIVATION_SIGMOID] = 0x07b4a53502f9a416u,
+    };
+    for (int i = DYNQ_ACTIVATION_NONE; i <= DYNQ_ACTIVATION_SIGMOID; i++) {
+        const uint64_t hash = hash_of((dynq_activation)i);
+        cr_assert_eq(hash, expected[i], "activation %d: %#" PRIx64, i, hash);
+    }
 }
 
 Test(ref, activations_hide_nothing_that_is_not_finite)

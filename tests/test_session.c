@@ -1,5 +1,6 @@
 #include <dynq/dynq.h>
 
+#include "kernels/kernel.h"
 #include "src/cpu.h"
 
 #include <criterion/criterion.h>
@@ -403,7 +404,7 @@ Test(session, profile_and_description_tell_what_happened)
     dynq_session_info info = {.size = sizeof info};
     dynq_session_describe(session, &info);
     cr_assert_str_eq(info.engine, "native");
-    cr_assert_str_eq(info.kernel, dynq_kernel_name(0));
+    cr_assert_str_eq(info.kernel, dynq_kernel_best(dynq_cpu_features())->name);
     size_t arena = 0;
     cr_assert_eq(dynq_session_arena_bytes(model, &options, &arena, NULL), DYNQ_OK);
     cr_assert_eq(arena, info.arena_bytes);

@@ -1,7 +1,8 @@
 # Sourced by quickstart.sh and test.sh: installs Debian packages that are missing.
 #
 # need PACKAGE...: does nothing when all are installed; otherwise installs them with apt-get, or, where
-# that is not possible (not root, no apt), says in one line what to install and exits with 1.
+# that is not possible (not root, no apt), says in one line what to install and exits with 1. Removes
+# nothing. PACKAGE:arm64 makes arm64 an architecture whose packages dpkg accepts.
 need() {
   local missing=() package
   for package in "$@"; do
@@ -16,8 +17,9 @@ need() {
   echo "installing ${missing[*]}" >&2
   local log
   log=$(mktemp)
+  case "${missing[*]}" in *:arm64*) dpkg --add-architecture arm64 ;; esac
   if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y \
-      --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+      --no-remove --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     rm -f "$log"
     echo "${0##*/}: apt-get could not install: ${missing[*]}" >&2
@@ -28,3 +30,5 @@ need() {
 
 build_packages=(gcc libc6-dev meson ninja-build pkg-config libjansson-dev zlib1g-dev
   libopenblas-dev libdnnl-dev dataset-fashion-mnist)
+# A cross compiler, an emulator and what the library and its tests are linked with.
+aarch64_packages=(gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64)

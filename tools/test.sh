@@ -14,7 +14,12 @@ case "${1-}" in
     ;;
   *) echo "usage: tools/test.sh [--sanitize]" >&2; exit 2 ;;
 esac
-need "${build_packages[@]}" g++ libcriterion-dev python3
+packages=("${build_packages[@]}" g++ libcriterion-dev python3)
+emulate=
+if [ -z "${1-}" ] && [ "$(uname -m)" = x86_64 ]; then
+  emulate=yes packages+=("${aarch64_packages[@]}")
+fi
+need "${packages[@]}"
 
 if [ ! -f "$build/build.ninja" ]; then
   meson setup "$build" "$source_root" -Dtests=true -Dwerror=true "${options[@]}"
@@ -31,6 +36,50 @@ check() {
   local label=$1
   shift
   if "$@"; then count "$label" 1 0; else count "$label" 0 1; fi
+}
+
+# emulated CPU PATTERN...: the unit tests that match, on that CPU under qemu-user; the counts are the
+# last line of the log.
+emulated() {
+  local cpu=$1 log=$aarch64/tests-$1.log
+  shift
+  qemu-aarch64 -cpu "$cpu" "$aarch64/tests/dynq-tests" "$@" >"$log" 2>&1 || true
+  tail -n 1 "$log" | grep -qE '^[1-9][0-9]* passed, [0-9]+ failed$' ||
+    echo '0 passed, 1 failed' >>"$log"
+}
+
+# The shipped model quantized and run there and here: the same bytes.
+same_answers() {
+  local model=$source_root/models/fashion-mnist-mlp.safetensors file=$aarch64/answers
+  local input=/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz
+  qemu-aarch64 "$aarch64/tools/dynq" quantize "$model" -o "$file.safetensors" -q >/dev/null &&
+    qemu-aarch64 "$aarch64/tools/dynq" run "$file.safetensors" -i "$input" -o "$file.npy" -q &&
+    "$build/tools/dynq" quantize "$model" -o "$file-here.safetensors" -q >/dev/null &&
+    "$build/tools/dynq" run "$file-here.safetensors" -i "$input" -o "$file-here.npy" -q &&
+    cmp "$file.safetensors" "$file-here.safetensors" && cmp "$file.npy" "$file-here.npy"
+}
+
+# Everything on a CPU with both kernels; kernels and sessions on one that has neon_dotprod alone and
+# on one with neither.
+test_aarch64() {
+  local cpu good bad
+  aarch64=$source_root/build-aarch64
+  if [ ! -f "$aarch64/build.ninja" ]; then
+    meson setup "$aarch64" "$source_root" --cross-file "$source_root/tests/cross/aarch64.ini" \
+      -Dtests=true -Dwerror=true -Dopenblas=disabled -Donednn=disabled
+  fi
+  ninja -C "$aarch64"
+  emulated max &
+  { emulated cortex-a76 'kernels*' 'session/*'; emulated cortex-a53 'kernels*' 'session/*'; } &
+  wait
+  for cpu in max cortex-a76 cortex-a53; do
+    grep -E 'failed: |^FAILED' "$aarch64/tests-$cpu.log" || true
+    read -r good _ bad _ <<<"$(tail -n 1 "$aarch64/tests-$cpu.log")"
+    count "unit tests on aarch64, emulated $cpu" "$good" "$bad"
+  done
+  if [ -x "$build/tools/dynq" ]; then
+    check "the same answers on emulated aarch64" same_answers
+  fi
 }
 
 log=$build/unit-tests.log
@@ -57,6 +106,9 @@ fi
 check "exported symbols" "$source_root/tests/check_symbols.sh" "$build"
 if [ -z "${1-}" ]; then
   check "installed library, C11 and C++17" "$source_root/tests/check_install.sh" "$build"
+fi
+if [ -n "$emulate" ]; then
+  test_aarch64
 fi
 
 echo "$passed passed, $failed failed"
