@@ -64,7 +64,8 @@ static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t co
 
 /* Without the sign trick, which is this kernel's own cost. The first assembly hides that operands
  * are the same every time, the second keeps GCC from spilling accumulators. */
-#define PROBE_WIDTH 5
+#define PROBE_WIDTH    5
+#define PROBE_PRODUCTS 4
 LANES_INLINE __m256i probe_dot_half(__m256i acc, __m256i u8s, __m256i s8s)
 {
     __asm__ volatile("" : "+x"(u8s));

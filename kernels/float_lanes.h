@@ -173,9 +173,10 @@ static inline dynq_epilogue epilogue_at(const dynq_epilogue *whole, size_t row, 
 }
 
 /* Takes a tile of sums (stride TILE_COLUMNS) to where the caller wants them: as they are to
- * gemm->sums, or through the epilogue to y, when the zero point has been taken out of them. */
+ * gemm->sums, or through the epilogue to y. `corrected`: the zero point has been taken out of them,
+ * which is not wanted for gemm->sums. */
 static void gemm_s8_finish(const dynq_gemm_s8 *gemm, size_t row, size_t rows, size_t column,
-                           size_t columns, const int32_t *sums)
+                           size_t columns, const int32_t *sums, int corrected)
 {
     if (gemm->sums != NULL) {
         for (size_t m = 0; m < rows; m++) {
@@ -191,7 +192,7 @@ static void gemm_s8_finish(const dynq_gemm_s8 *gemm, size_t row, size_t rows, si
     dequantize.row_zero += row * dequantize.row_step;
     const dynq_epilogue part = epilogue_at(&gemm->epilogue, row, column);
     const epilogue_source source = {
-        .sums = sums, .stride = TILE_COLUMNS, .dequantize = &dequantize, .corrected = 1};
+        .sums = sums, .stride = TILE_COLUMNS, .dequantize = &dequantize, .corrected = corrected};
     epilogue(1, rows, columns, &source, &part);
 }
 
@@ -245,8 +246,7 @@ LANES_INLINE range_lanes quantize_wide(const int checked, const quantize_lanes *
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         const lanes_f32 value = lanes_load(x + 16 * i, 16);
-        const lanes_f32 scaled = lanes_mul(value, with->inverse);
-        code[i] = lanes_round_s32(lanes_min(with->high, scaled));
+        code[i] = lanes_round_code(lanes_mul(value, with->inverse), with->high);
         if (checked) {
             seen = range_with(seen, value, 16);
         }

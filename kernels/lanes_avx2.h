@@ -179,6 +179,14 @@ LANES_INLINE lanes_s32 lanes_round_s32(lanes_f32 a)
     return (lanes_s32){_mm256_cvtps_epi32(a.low), _mm256_cvtps_epi32(a.high)};
 }
 
+/* min(a, highest), 255 at most, to the nearest integer, ties to even; what is below -65536, and
+ * NaN, gives -65536 or less. */
+LANES_INLINE lanes_s32 lanes_round_code(lanes_f32 a, lanes_f32 highest)
+{
+    return (lanes_s32){_mm256_cvtps_epi32(_mm256_min_ps(highest.low, a.low)),
+                       _mm256_cvtps_epi32(_mm256_min_ps(highest.high, a.high))};
+}
+
 LANES_INLINE lanes_f32 lanes_from_s32(lanes_s32 a)
 {
     return (lanes_f32){_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)};

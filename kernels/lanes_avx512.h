@@ -140,6 +140,13 @@ LANES_INLINE lanes_s32 lanes_round_s32(lanes_f32 a)
     return _mm512_cvtps_epi32(a);
 }
 
+/* min(a, highest), 255 at most, to the nearest integer, ties to even; what is below -65536, and
+ * NaN, gives -65536 or less. */
+LANES_INLINE lanes_s32 lanes_round_code(lanes_f32 a, lanes_f32 highest)
+{
+    return _mm512_cvtps_epi32(_mm512_min_ps(highest, a));
+}
+
 LANES_INLINE lanes_f32 lanes_from_s32(lanes_s32 a)
 {
     return _mm512_cvtepi32_ps(a);

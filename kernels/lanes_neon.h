@@ -145,6 +145,32 @@ LANES_INLINE void lanes_store_u8(uint8_t *p, lanes_s32 a, size_t count)
     }
 }
 
+/* What turns rounded values to codes. */
+typedef struct lanes_codes {
+    int16x8_t zero;
+    uint8x16_t least;
+} lanes_codes;
+
+LANES_INLINE lanes_codes lanes_codes_with(int32_t zero, int32_t least)
+{
+    return (lanes_codes){vdupq_n_s16((int16_t)zero), vdupq_n_u8((uint8_t)least)};
+}
+
+/* 64 codes: value + zero, not below `least` (0 or 1) and not above 255. Any value at most 255 -
+ * zero. */
+LANES_INLINE void lanes_store_codes(uint8_t *p, const lanes_s32 value[4], lanes_codes with)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const int32x4_t *part = value[i].part;
+        const int16x8_t low = vcombine_s16(vqmovn_s32(part[0]), vqmovn_s32(part[1]));
+        const int16x8_t high = vcombine_s16(vqmovn_s32(part[2]), vqmovn_s32(part[3]));
+        const uint8x16_t bytes = vcombine_u8(vqmovun_s16(vqaddq_s16(low, with.zero)),
+                                             vqmovun_s16(vqaddq_s16(high, with.zero)));
+        vst1q_u8(p + 16 * i, vmaxq_u8(bytes, with.least));
+    }
+}
+
 LANES_INLINE lanes_f32 lanes_set(float a)
 {
     const float32x4_t four = vdupq_n_f32(a);
@@ -223,6 +249,22 @@ LANES_INLINE lanes_s32 lanes_round_s32(lanes_f32 a)
 {
     return (lanes_s32){{vcvtnq_s32_f32(a.part[0]), vcvtnq_s32_f32(a.part[1]),
                         vcvtnq_s32_f32(a.part[2]), vcvtnq_s32_f32(a.part[3])}};
+}
+
+LANES_INLINE int32x4_t lanes_round_part(float32x4_t a, float32x4_t highest)
+{
+    const float32x4_t number = vmaxnmq_f32(a, vdupq_n_f32(-65536.0f)); /* that if a is NaN */
+    return vcvtnq_s32_f32(vminq_f32(number, highest));
+}
+
+/* min(a, highest), 255 at most, to the nearest integer, ties to even; what is below -65536, and
+ * NaN, gives -65536 or less. */
+LANES_INLINE lanes_s32 lanes_round_code(lanes_f32 a, lanes_f32 highest)
+{
+    return (lanes_s32){{lanes_round_part(a.part[0], highest.part[0]),
+                        lanes_round_part(a.part[1], highest.part[1]),
+                        lanes_round_part(a.part[2], highest.part[2]),
+                        lanes_round_part(a.part[3], highest.part[3])}};
 }
 
 LANES_INLINE lanes_f32 lanes_from_s32(lanes_s32 a)

@@ -29,7 +29,30 @@ LANES_INLINE int32x4_t dot_part(const int lane, int32x4_t acc, int8x16_t w, dot_
     }
 }
 
-#include "kernels/dot_tile_neon.h"
+/* Four inputs of one row by a panel. */
+LANES_INLINE lanes_s32 dot_step(const int lane, lanes_s32 acc, const int8_t *w, dot_codes a)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        acc.part[i] = dot_part(lane, acc.part[i], vld1q_s8(w + 16 * i), a);
+    }
+    return acc;
+}
+
+/* One row by a panel: four sets of sums under way, for the latency of the instruction. */
+static void dot_tile(const dynq_gemm_s8 *gemm, const uint8_t *q, const int8_t *w, int32_t *out)
+{
+    lanes_s32 acc[4] = {0};
+    for (size_t k = 0; k < gemm->kpad; k += 16) {
+        const dot_codes a = dot_load(q + k);
+#pragma GCC unroll 4
+        for (int lane = 0; lane < 4; lane++) {
+            acc[lane] = dot_step(lane, acc[lane], w + k * 16 + lane * 64, a);
+        }
+    }
+    lanes_store_s32(out,
+                    lanes_add_s32(lanes_add_s32(acc[0], acc[1]), lanes_add_s32(acc[2], acc[3])));
+}
 
 enum { TILE_PAIRS = TILE_ROWS / 2 };
 
@@ -124,7 +147,7 @@ static void tile_block(size_t rows, size_t panels, const dynq_gemm_s8 *gemm, con
     for (size_t p = 0; p < panels; p++) {
         const int8_t *panel = w + p * gemm->kpad * 16;
         switch (rows) {
-        case 1: dot_tile(1, gemm, q, panel, out + 16 * p); break;
+        case 1: dot_tile(gemm, q, panel, out + 16 * p); break;
         case 2: pair_tile(2, gemm, q, panel, out + 16 * p); break;
         case 3: pair_tile(3, gemm, q, panel, out + 16 * p); break;
         case 4: pair_tile(4, gemm, q, panel, out + 16 * p); break;
@@ -149,6 +172,19 @@ static void gemm_s8(const dynq_gemm_s8 *gemm)
     }
 }
 
+#define PROBE_WIDTH    6
+#define PROBE_PRODUCTS 8
+LANES_INLINE lanes_s32 probe_dot(lanes_s32 acc, lanes_s32 u8s, lanes_s32 s8s)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        acc.part[i] = vusmmlaq_s32(acc.part[i], vreinterpretq_u8_s32(u8s.part[0]),
+                                   vreinterpretq_s8_s32(s8s.part[0]));
+    }
+    return acc;
+}
+#include "kernels/probe_lanes.h"
+
 const dynq_kernel dynq_kernel_neon_i8mm = {
     .name = "neon_i8mm",
     .features = DYNQ_CPU_NEON_I8MM,
@@ -163,4 +199,7 @@ const dynq_kernel dynq_kernel_neon_i8mm = {
     .multiply = multiply,
     .softmax = softmax,
     .layer_norm = layer_norm,
+    .probe_s8 = probe_s8,
+    .probe_f32 = probe_f32,
+    .probe_read = probe_read,
 };

@@ -1,10 +1,10 @@
 /* What the machine can do at most, measured with the instructions that the kernels live on. Include
  * after a lanes header, with PROBE_WIDTH defined (accumulators of sixteen lanes that fit the
- * registers, enough for the latency of the instructions) and
+ * registers, enough for the latency of the instructions), PROBE_PRODUCTS and
  *
  *     lanes_s32 probe_dot(lanes_s32 acc, lanes_s32 u8s, lanes_s32 s8s)
  *
- * the dot product of this instruction set: four products of bytes added to each lane. It must not
+ * the dot product of this instruction set: PROBE_PRODUCTS of bytes added to each lane. It must not
  * let the compiler see that its operands stay the same. */
 #ifndef DYNQ_KERNELS_PROBE_LANES_H
 #define DYNQ_KERNELS_PROBE_LANES_H
@@ -18,7 +18,7 @@ LANES_INLINE void probe_keep(int32_t value)
     __asm__ volatile("" : : "r"(value));
 }
 
-/* 16 lanes of 4 products, 2 operations each. */
+/* 16 lanes of PROBE_PRODUCTS products, 2 operations each. */
 static uint64_t probe_s8(uint64_t steps)
 {
     const lanes_s32 u8s = lanes_set_s32(0x01020304), s8s = lanes_set_s32(0x01010101);
@@ -35,7 +35,7 @@ static uint64_t probe_s8(uint64_t steps)
     for (int i = 0; i < PROBE_WIDTH; i++) {
         probe_keep(lanes_highest_s32(acc[i]));
     }
-    return steps * PROBE_WIDTH * 16 * 4 * 2;
+    return steps * PROBE_WIDTH * 16 * PROBE_PRODUCTS * 2;
 }
 
 /* 16 lanes of one product, 2 operations each. */
