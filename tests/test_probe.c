@@ -50,13 +50,14 @@ static void check_every_byte(const dynq_kernel *kernel, uint8_t *bytes, size_t s
 Test(probe, every_byte_is_read_and_none_beyond)
 {
     static const size_t sizes[] = {0, 1, 63, 64, 65, 255, 256, 257, 320, 1000, 1024, 2111};
-    guarded memory = guarded_create(4096);
+    guarded memory = guarded_create(4096, 1);
     memset(memory.bytes, 0, memory.size);
     for (size_t i = 0; dynq_kernel_at(i) != NULL; i++) {
         const dynq_kernel *kernel = dynq_kernel_at(i);
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
             for (int at_end = 0; dynq_kernel_supported(kernel->name) && at_end < 2; at_end++) {
-                check_every_byte(kernel, guarded_place(&memory, sizes[s], at_end), sizes[s]);
+                const size_t offset = guarded_offset(&memory, sizes[s], 0, at_end);
+                check_every_byte(kernel, memory.bytes + offset, sizes[s]);
             }
         }
     }

@@ -211,6 +211,35 @@ Test(ref, activate_in_place_gives_the_same_and_none_copies_bits)
     }
 }
 
+Test(ref, rows_in_place_come_out_the_same)
+{
+    void (*const functions[])(const dynq_float_block *) = {
+        dynq_kernel_ref.add, dynq_kernel_ref.multiply, dynq_kernel_ref.softmax,
+        dynq_kernel_ref.layer_norm};
+    const float x[] = {1.0f, -2.0f, 50.0f, 3.0f, 0.25f, -4.0f, 7.0f, 0.5f};
+    const float other[] = {10.0f, 20.0f, 30.0f, -40.0f, 0.125f, 3.0f, -1.0f, 2.0f};
+    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
+        float y[8], in_place[8];
+        memcpy(in_place, x, sizeof x);
+        dynq_float_block block = {.rows = 2,
+                                  .columns = 4,
+                                  .x = x,
+                                  .x_stride = 4,
+                                  .other = other,
+                                  .other_stride = 4,
+                                  .weight = other,
+                                  .bias = other + 4,
+                                  .epsilon = 1e-5f,
+                                  .y = y,
+                                  .y_stride = 4};
+        functions[i](&block);
+        block.x = block.y = in_place;
+        functions[i](&block);
+        cr_assert_eq(memcmp(y, in_place, sizeof y), 0);
+        cr_assert_neq(memcmp(y, x, sizeof y), 0);
+    }
+}
+
 Test(ref, add_and_multiply_touch_only_their_columns)
 {
     const float x[] = {1.0f, 2.0f, 50.0f, 3.0f, -4.0f, 50.0f},

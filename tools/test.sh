@@ -1,25 +1,32 @@
 #!/usr/bin/env bash
-# Installs what the tests need, builds, and runs all of them. The last line is "N passed, N failed".
-#   tools/test.sh              every test, with warnings as errors
-#   tools/test.sh --sanitize   the same tests in a build with AddressSanitizer and UBSan
+# Installs what the tests need, builds with warnings as errors, and runs the tests. The last line is
+# "N passed, N failed".
+#   tools/test.sh                  every test, then those of units and of the command again with features
+#                                  of the CPU taken away, kernels on emulated CPUs, and everything on
+#                                  an emulated aarch64
+#   tools/test.sh --sanitize       every test in a build with AddressSanitizer and UBSan
+#   tools/test.sh --compiler NAME  kernels and units in a build of that compiler, e.g. clang
 set -euo pipefail
 source_root=$(cd "$(dirname "$0")/.." && pwd)
 . "$source_root/tools/packages.sh"
-case "${1-}" in
-  '') build=$source_root/build-test options=() ;;
+mode=${1-} options=() packages=()
+case "$mode" in
+  '') build=$source_root/build-test cases=20000 ;;
   --sanitize)
-    build=$source_root/build-sanitize
+    build=$source_root/build-sanitize cases=2000
     options=(-Db_sanitize=address,undefined -Db_lundef=false --buildtype=debugoptimized)
     export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     ;;
-  *) echo "usage: tools/test.sh [--sanitize]" >&2; exit 2 ;;
+  --compiler)
+    export CC=${2:?the name of a compiler is missing}
+    build=$source_root/build-$CC cases=5000 packages=("$CC")
+    ;;
+  *) echo "usage: tools/test.sh [--sanitize | --compiler NAME]" >&2; exit 2 ;;
 esac
-packages=("${build_packages[@]}" g++ libcriterion-dev python3)
-emulate=
-if [ -z "${1-}" ] && [ "$(uname -m)" = x86_64 ]; then
-  emulate=yes packages+=("${aarch64_packages[@]}")
+if [ -z "$mode" ] && [ "$(uname -m)" = x86_64 ]; then
+  packages+=("${aarch64_packages[@]}")
 fi
-need "${packages[@]}"
+need "${build_packages[@]}" g++ libcriterion-dev python3 "${packages[@]}"
 
 if [ ! -f "$build/build.ninja" ]; then
   meson setup "$build" "$source_root" -Dtests=true -Dwerror=true "${options[@]}"
@@ -69,6 +76,8 @@ test_aarch64() {
       -Dtests=true -Dwerror=true -Dopenblas=disabled -Donednn=disabled
   fi
   ninja -C "$aarch64"
+  kernel_check "kernels, emulated aarch64 CPU \"max\"" qemu-aarch64 -cpu max \
+    "$aarch64/tests/dynq-kernel-check" --cases 500
   emulated max &
   { emulated cortex-a76 'kernels*' 'session/*'; emulated cortex-a53 'kernels*' 'session/*'; } &
   wait
@@ -82,17 +91,33 @@ test_aarch64() {
   fi
 }
 
-log=$build/unit-tests.log
-status=0
-"$build/tests/dynq-tests" -j2 2>&1 | tee "$log" || status=$?
-synthesis=$(grep -o 'Tested: .*' "$log" | tr -dc '0-9 \n' | tail -n 1)
-read -r tested unit_passed _ <<<"$synthesis"
-[ "${tested:-0}" -gt 0 ] || { tested=1 unit_passed=0; }
-[ "$status" -eq 0 ] || [ "$tested" -ne "$unit_passed" ] || tested=$((tested + 1))
-count "unit tests" "$unit_passed" $((tested - unit_passed))
+# kernel_check LABEL PROGRAM...: every kernel against "ref"; the program's last line has the numbers.
+kernel_check() {
+  local label=$1 log=$build/kernel-check.log status=0 numbers
+  shift
+  "$@" 2>&1 | tee "$log" || status=$?
+  numbers=$(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log")
+  case "$status $numbers" in
+    '0 '[1-9]*' 0' | '1 '*' '[1-9]*) read -r good bad <<<"$numbers" ;;
+    *) good=0 bad=1 ;;
+  esac
+  count "$label" "$good" "$bad"
+}
 
-if [ -x "$build/tools/dynq" ]; then
-  DYNQ=$build/tools/dynq DYNQ_SOURCE_ROOT=$source_root \
+unit_tests() {
+  local label=$1 log=$build/unit-tests.log status=0 synthesis tested passing
+  "$build/tests/dynq-tests" -j2 2>&1 | tee "$log" || status=$?
+  synthesis=$(grep -o 'Tested: .*' "$log" | tr -dc '0-9 \n' | tail -n 1)
+  read -r tested passing _ <<<"$synthesis" || true
+  [ "${tested:-0}" -gt 0 ] || { tested=1 passing=0; }
+  [ "$status" -eq 0 ] || [ "$tested" -ne "$passing" ] || tested=$((tested + 1))
+  count "$label" "$passing" $((tested - passing))
+}
+
+# command_tests LABEL COMMAND: what tests/cli says of this dynq.
+command_tests() {
+  local label=$1 log=$build/command-tests.log ran bad
+  DYNQ=$2 DYNQ_SOURCE_ROOT=$source_root \
     python3 -B -m unittest discover -v -s "$source_root/tests/cli" >"$log" 2>&1 || true
   tail -n 40 "$log"
   ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in .*/\1/p' "$log")
@@ -100,15 +125,57 @@ if [ -x "$build/tools/dynq" ]; then
     cut -d= -f2 | paste -sd+ || true)
   [ "${ran:-0}" -gt 0 ] || { ran=1 bad=1; }
   bad=$((${bad:-0}))
-  count "command tests" $((ran - bad)) "$bad"
-fi
+  count "$label" $((ran - bad)) "$bad"
+}
 
-check "exported symbols" "$source_root/tests/check_symbols.sh" "$build"
-if [ -z "${1-}" ]; then
-  check "installed library, C11 and C++17" "$source_root/tests/check_install.sh" "$build"
+# without_features: units and command again on each kernel that this CPU would choose if it had not the
+# features of the better ones, which go one by one.
+without_features() {
+  local kernel feature before=''
+  export DYNQ_TEST_WITHOUT=
+  while true; do
+    read -r kernel feature < <("$build/tests/dynq-kernel-check" --list |
+      awk '$2 == "chosen" { print $1, (NF > 2 ? $NF : "") }') || true
+    if [ "${kernel:-$before}" = "$before" ]; then
+      count "a kernel but ${before:-the first} without $DYNQ_TEST_WITHOUT" 0 1
+      break
+    fi
+    if [ -n "$before" ]; then
+      unit_tests "unit tests, kernel $kernel, CPU without $DYNQ_TEST_WITHOUT"
+      DYNQ_TEST_KERNEL=$kernel command_tests \
+        "command tests, kernel $kernel, CPU without $DYNQ_TEST_WITHOUT" "$build/tests/dynq-masked"
+    fi
+    before=$kernel
+    [ -n "$feature" ] || break
+    DYNQ_TEST_WITHOUT+=${DYNQ_TEST_WITHOUT:+,}$feature
+  done
+  unset DYNQ_TEST_WITHOUT
+}
+
+# emulated_x86: what this CPU cannot show, e.g. that no AVX instruction is where none may be. The emulator
+# of Debian 12 has no AVX-512, and reads beyond masked loads.
+emulated_x86() {
+  local cpu
+  for cpu in max max,-avx2 Nehalem; do
+    kernel_check "kernels, emulated x86-64 CPU \"$cpu\"" qemu-x86_64 -cpu "$cpu" \
+      "$build/tests/dynq-kernel-check" --cases 500 --slack 64
+  done
+  check "command, emulated x86-64 CPU \"Nehalem\"" "$source_root/tests/check_emulated.sh" "$build"
+}
+
+kernel_check "kernels" "$build/tests/dynq-kernel-check" --cases "$cases"
+unit_tests "unit tests"
+if [ "$mode" != --compiler ]; then
+  command_tests "command tests" "$build/tools/dynq"
+  check "exported symbols" "$source_root/tests/check_symbols.sh" "$build"
 fi
-if [ -n "$emulate" ]; then
-  test_aarch64
+if [ -z "$mode" ]; then
+  check "installed library, C11 and C++17" "$source_root/tests/check_install.sh" "$build"
+  without_features
+  if [ "$(uname -m)" = x86_64 ]; then
+    emulated_x86
+    test_aarch64
+  fi
 fi
 
 echo "$passed passed, $failed failed"

@@ -88,6 +88,10 @@ class Machine(CommandTest):
         self.assertIn(report["kernel"], names)
         self.assertIsInstance(report["cpu"], str)
         self.assertIsInstance(report["features"], list)
+        # what tools/test.sh has taken away from the CPU, and the kernel that it expects then
+        for feature in os.environ.get("DYNQ_TEST_WITHOUT", "").split(","):
+            self.assertNotIn(feature, report["features"])
+        self.assertEqual(os.environ.get("DYNQ_TEST_KERNEL", report["kernel"]), report["kernel"])
         self.assertGreaterEqual(report["usable_cpus"], 1)
         self.assertEqual(report["threads"], 1)
         engines = {engine["name"]: engine for engine in report["engines"]}

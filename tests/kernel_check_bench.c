@@ -1,0 +1,118 @@
+/* How fast each kernel does each function, in plain cases that stay in the caches. */
+#include "tests/kernel_check.h"
+
+#include <time.h>
+
+typedef struct bench_line {
+    const check_function *function;
+    case_shape shape;
+    dynq_activation activation;
+} bench_line;
+
+static const bench_line products[] = {
+    {&check_gemm_s8, {1, 384, 384}, 0},   {&check_gemm_s8, {1, 3072, 768}, 0},
+    {&check_gemm_s8, {2, 768, 768}, 0},   {&check_gemm_s8, {4, 768, 768}, 0},
+    {&check_gemm_s8, {8, 768, 768}, 0},   {&check_gemm_s8, {16, 768, 768}, 0},
+    {&check_gemm_s8, {64, 384, 384}, 0},  {&check_gemm_s8, {64, 768, 768}, 0},
+    {&check_gemm_s8, {64, 768, 3072}, 0}, {&check_gemm_f32, {1, 768, 768}, 0},
+    {&check_gemm_f32, {16, 768, 768}, 0}, {&check_gemm_f32, {64, 384, 384}, 0},
+};
+
+static const bench_line functions[] = {
+    {&check_epilogue_s32, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
+    {&check_epilogue_f32, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
+    {&check_range, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
+    {&check_quantize, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
+    {&check_activate, {16, 768, 0}, DYNQ_ACTIVATION_RELU},
+    {&check_activate, {16, 768, 0}, DYNQ_ACTIVATION_GELU},
+    {&check_activate, {16, 768, 0}, DYNQ_ACTIVATION_TANH},
+    {&check_activate, {16, 768, 0}, DYNQ_ACTIVATION_SIGMOID},
+    {&check_add, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
+    {&check_multiply, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
+    {&check_softmax, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
+    {&check_layer_norm, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double seconds_of(const kernel_case *c, const check_function *function,
+                         const dynq_kernel *kernel, size_t calls)
+{
+    const double start = now();
+    for (size_t i = 0; i < calls; i++) {
+        function->run(c, kernel);
+    }
+    return now() - start;
+}
+
+/* Seconds of one call: the best of some blocks, each long enough for the clock. */
+static double time_call(const kernel_case *c, const check_function *function,
+                        const dynq_kernel *kernel)
+{
+    enum { BLOCKS = 5 };
+    const double block = 3e-3;
+    size_t calls = 1;
+    double best = seconds_of(c, function, kernel, calls);
+    while (best < block) {
+        calls *= 2;
+        best = seconds_of(c, function, kernel, calls);
+    }
+    for (int i = 1; i < BLOCKS; i++) {
+        const double seconds = seconds_of(c, function, kernel, calls);
+        best = seconds < best ? seconds : best;
+    }
+    return best / (double)calls;
+}
+
+/* A cell for each kernel: `amount` by its time, and how many times the speed of "ref" that is. */
+static void print_speeds(kernel_case *c, const bench_line *line, double amount,
+                         const dynq_kernel *const *kernels, size_t count)
+{
+    case_begin(c, 0, line->function->name, 0);
+    c->timed = &line->shape;
+    c->timed_activation = line->activation;
+    line->function->make(c);
+    const double reference = time_call(c, line->function, dynq_kernel_best(0));
+    for (size_t i = 0; i < count; i++) {
+        const double seconds = time_call(c, line->function, kernels[i]);
+        printf("%12.2f (%5.1fx)", amount / seconds * 1e-9, reference / seconds);
+    }
+    puts("");
+    fflush(stdout);
+}
+
+static void print_head(const char *what, const dynq_kernel *const *kernels, size_t count)
+{
+    printf("%-34s", what);
+    for (size_t i = 0; i < count; i++) {
+        printf("%21s", kernels[i]->name);
+    }
+    puts("");
+}
+
+void bench_kernels(const dynq_kernel *const *kernels, size_t count)
+{
+    static const char *const activations[] = {"", " relu", " gelu", " tanh", " sigmoid"};
+    kernel_case c;
+    case_create(&c);
+    print_head("Gop/s (times ref)     M x K x N", kernels, count);
+    for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
+        const case_shape *s = &products[i].shape;
+        printf("%-14s %3zu x %4zu x %4zu ", products[i].function->name, s->rows, s->k, s->columns);
+        print_speeds(&c, &products[i], 2.0 * (double)(s->rows * s->columns * s->k), kernels, count);
+    }
+    puts("");
+    print_head("elements/ns (times ref)", kernels, count);
+    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
+        const case_shape *s = &functions[i].shape;
+        printf("%-12s%-9s%4zu x %4zu  ", functions[i].function->name,
+               activations[functions[i].activation], s->rows, s->columns);
+        print_speeds(&c, &functions[i], (double)(s->rows * s->columns), kernels, count);
+    }
+    case_free(&c);
+}
