@@ -1,5 +1,5 @@
 /* One chunk of a step: rows and columns picked out, the kernel or the engine called. */
-#include "src/session.h"
+#include "src/operators.h"
 
 #include "src/range.h"
 
@@ -55,9 +55,8 @@ dynq_layout dynq_step_layout(const dynq_session *session, size_t index, size_t r
     return dynq_layout_linear(rows, k, columns, cost, cut);
 }
 
-/* Ranges are collected on the stack of the thread and joined at the end of a block. */
-static void join_ranges(dynq_value_memory *value, const dynq_range_bits *ranges,
-                        const dynq_block *b)
+void dynq_step_join_ranges(dynq_value_memory *value, const dynq_range_bits *ranges,
+                           const dynq_block *b)
 {
     const size_t count = value->range_step == 0 ? 1 : b->rows;
     for (size_t i = 0; i < count; i++) {
@@ -65,7 +64,7 @@ static void join_ranges(dynq_value_memory *value, const dynq_range_bits *ranges,
     }
 }
 
-static dynq_epilogue epilogue_of(const dynq_session *session, const dynq_step *step,
+dynq_epilogue dynq_step_epilogue(const dynq_session *session, const dynq_step *step,
                                  const dynq_block *b, dynq_range_bits *ranges)
 {
     const dynq_node *node = &session->model->nodes[step->node];
@@ -86,7 +85,7 @@ static dynq_epilogue epilogue_of(const dynq_session *session, const dynq_step *s
     return epilogue;
 }
 
-static dynq_dequantize dequantize_of(const dynq_session *session, const dynq_step *step,
+dynq_dequantize dynq_step_dequantize(const dynq_session *session, const dynq_step *step,
                                      const dynq_block *b)
 {
     const dynq_node *node = &session->model->nodes[step->node];
@@ -100,8 +99,7 @@ static dynq_dequantize dequantize_of(const dynq_session *session, const dynq_ste
     };
 }
 
-/* Adds the time since *start to one of the step's phases and moves *start to now. */
-static void note_phase(_Atomic uint64_t *phase, uint64_t *start)
+void dynq_step_note_phase(_Atomic uint64_t *phase, uint64_t *start)
 {
     const uint64_t now = dynq_session_clock();
     atomic_fetch_add_explicit(phase, now - *start, memory_order_relaxed);
@@ -150,8 +148,8 @@ static void run_linear_s8(dynq_session *session, size_t index, size_t chunk, con
         .q = copy->codes + b->row * kpad,
         .q_stride = kpad,
         .panels = node->packed + b->column * kpad,
-        .dequantize = dequantize_of(session, step, b),
-        .epilogue = epilogue_of(session, step, b, ranges),
+        .dequantize = dynq_step_dequantize(session, step, b),
+        .epilogue = dynq_step_epilogue(session, step, b, ranges),
         .next = next_panels(session, index, chunk),
     };
     if (!session->profiling) {
@@ -162,10 +160,10 @@ static void run_linear_s8(dynq_session *session, size_t index, size_t chunk, con
     gemm.sums = session->sums + b->row * session->sums_stride + b->column;
     gemm.sums_stride = session->sums_stride;
     session->kernel->gemm_s8(&gemm);
-    note_phase(&session->clocks[index].gemm, &start);
+    dynq_step_note_phase(&session->clocks[index].gemm, &start);
     session->kernel->epilogue_s32(b->rows, b->columns, gemm.sums, gemm.sums_stride,
                                   &gemm.dequantize, &gemm.epilogue);
-    note_phase(&session->clocks[index].epilogue, &start);
+    dynq_step_note_phase(&session->clocks[index].epilogue, &start);
 }
 
 static void run_linear_f32(dynq_session *session, size_t index, const dynq_block *b,
@@ -181,7 +179,7 @@ static void run_linear_f32(dynq_session *session, size_t index, const dynq_block
         .x = x->data + b->row * x->stride,
         .x_stride = x->stride,
         .panels = session->layers[index].packed + b->column * node->k,
-        .epilogue = epilogue_of(session, step, b, ranges),
+        .epilogue = dynq_step_epilogue(session, step, b, ranges),
     };
     if (!session->profiling) {
         session->kernel->gemm_f32(&gemm);
@@ -191,62 +189,10 @@ static void run_linear_f32(dynq_session *session, size_t index, const dynq_block
     gemm.products = gemm.epilogue.y;
     gemm.products_stride = gemm.epilogue.y_stride;
     session->kernel->gemm_f32(&gemm);
-    note_phase(&session->clocks[index].gemm, &start);
+    dynq_step_note_phase(&session->clocks[index].gemm, &start);
     session->kernel->epilogue_f32(b->rows, b->columns, gemm.products, gemm.products_stride,
                                   &gemm.epilogue);
-    note_phase(&session->clocks[index].epilogue, &start);
-}
-
-/* The engine's product for one block of columns and all rows. */
-static dynq_status foreign_product(dynq_session *session, size_t index, size_t chunk, size_t column)
-{
-    const dynq_step *step = &session->plan->steps[index];
-    void *layer = session->layers[index].blocks[chunk];
-    const size_t rows = session->batch.rows;
-    if (step->kind == DYNQ_STEP_LINEAR_S8) {
-        const size_t kpad = session->plan->copies[step->copy].padded;
-        return session->engine->product_s32(layer, rows, session->copies[step->copy].codes, kpad,
-                                            session->sums + column, session->sums_stride);
-    }
-    const dynq_value_memory *x = &session->values[step->inputs[0]];
-    const dynq_value_memory *y = &session->values[step->output];
-    return session->engine->product_f32(layer, rows, x->data, x->stride, y->data + column,
-                                        y->stride);
-}
-
-static void run_foreign(dynq_session *session, size_t index, size_t chunk)
-{
-    const dynq_step *step = &session->plan->steps[index];
-    dynq_step_clock *clock = session->profiling ? &session->clocks[index] : NULL;
-    dynq_block b = dynq_layout_block(&session->layouts[index], chunk);
-    uint64_t start = clock == NULL ? 0 : dynq_session_clock();
-    const dynq_status status = foreign_product(session, index, chunk, b.column);
-    if (status != DYNQ_OK) {
-        atomic_store(&session->engine_status, (int)status);
-        return;
-    }
-    if (clock != NULL) {
-        note_phase(&clock->gemm, &start);
-    }
-    for (; b.row < session->batch.rows; b.row += DYNQ_ROW_BLOCK) {
-        dynq_range_bits ranges[DYNQ_ROW_BLOCK] = {{0, 0}};
-        const size_t left = session->batch.rows - b.row;
-        b.rows = left < DYNQ_ROW_BLOCK ? left : DYNQ_ROW_BLOCK;
-        const dynq_epilogue epilogue = epilogue_of(session, step, &b, ranges);
-        if (step->kind == DYNQ_STEP_LINEAR_S8) {
-            const dynq_dequantize dequantize = dequantize_of(session, step, &b);
-            session->kernel->epilogue_s32(b.rows, b.columns,
-                                          session->sums + b.row * session->sums_stride + b.column,
-                                          session->sums_stride, &dequantize, &epilogue);
-        } else {
-            session->kernel->epilogue_f32(b.rows, b.columns, epilogue.y, epilogue.y_stride,
-                                          &epilogue);
-        }
-        join_ranges(&session->values[step->output], ranges, &b);
-    }
-    if (clock != NULL) {
-        note_phase(&clock->epilogue, &start);
-    }
+    dynq_step_note_phase(&session->clocks[index].epilogue, &start);
 }
 
 static void run_quantize(dynq_session *session, const dynq_step *step, const dynq_block *b,
@@ -320,7 +266,7 @@ void dynq_step_run_chunk(dynq_session *session, size_t index, size_t chunk)
 {
     const dynq_step *step = &session->plan->steps[index];
     if (dynq_session_step_is_foreign(session, step)) {
-        run_foreign(session, index, chunk);
+        dynq_step_run_foreign(session, index, chunk);
         return;
     }
     dynq_range_bits ranges[DYNQ_ROW_BLOCK] = {{0, 0}};
@@ -334,6 +280,6 @@ void dynq_step_run_chunk(dynq_session *session, size_t index, size_t chunk)
     }
     if (step->kind != DYNQ_STEP_QUANTIZE ||
         session->plan->values[step->inputs[0]].checked_by_quantize) {
-        join_ranges(&session->values[result], ranges, &b);
+        dynq_step_join_ranges(&session->values[result], ranges, &b);
     }
 }

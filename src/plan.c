@@ -156,7 +156,7 @@ static uint32_t copy_for(planner *p, uint32_t linear)
     const uint32_t index = (uint32_t)plan->copy_count++;
     copies[index] = (dynq_plan_copy){.value = node->inputs[0],
                                      .rule = rule,
-                                     .padded = dynq_packed_k(node->k),
+                                     .padded = p->request->dense ? node->k : dynq_packed_k(node->k),
                                      .largest_node = linear};
     note_weight_scale(&copies[index], node, linear);
     dynq_step *step = add_step(p, DYNQ_STEP_QUANTIZE, linear);

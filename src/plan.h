@@ -49,7 +49,7 @@ typedef struct dynq_plan_value {
 typedef struct dynq_plan_copy {
     uint32_t value;
     dynq_range_rule rule;
-    size_t padded;              /* bytes of a row: K rounded up to DYNQ_K_STEP */
+    size_t padded;              /* bytes of a row: K rounded up to DYNQ_K_STEP, or K */
     float largest_weight_scale; /* over the columns of all layers that read it ... */
     uint32_t largest_node;      /* ... and the layer that has it */
     size_t offset;              /* codes in the arena */
@@ -77,6 +77,7 @@ typedef struct dynq_plan {
 typedef struct dynq_plan_request {
     size_t max_rows;
     bool fp32;          /* every linear layer in FP32 */
+    bool dense;         /* rows of codes without padding, for a foreign engine */
     dynq_scope scope;   /* nonzero: overrides dynamic scopes */
     const bool *tapped; /* by node */
 } dynq_plan_request;

@@ -64,6 +64,7 @@ static dynq_status make_plan(const dynq_model *model, const choices *c,
     }
     if (status == DYNQ_OK) {
         const dynq_plan_request request = {.max_rows = c->options.max_rows,
+                                           .dense = c->options.engine != NULL,
                                            .fp32 = c->fp32,
                                            .scope = c->options.scope,
                                            .tapped = tapped};

@@ -35,6 +35,7 @@ typedef struct dynq_layer {
     void **blocks;      /* foreign engine: one layer for each block of columns */
     size_t block_count;
     size_t block_columns; /* of every block but the last */
+    bool whole;           /* the engine can do the step in one call */
 } dynq_layer;
 
 /* Time in a step: phases of the current run by all threads, and the sums over all runs. */

@@ -32,6 +32,14 @@ static const float *plain_weights(dynq_session *session, dynq_layer *layer, cons
     return layer->dequantized;
 }
 
+/* Whether the engine's linear_s8 does all that the step asks for. */
+static bool is_whole(const dynq_engine *engine, const dynq_step *step)
+{
+    return step->kind == DYNQ_STEP_LINEAR_S8 && engine->size >= sizeof *engine &&
+           engine->linear_s8 != NULL && step->activation == DYNQ_ACTIVATION_NONE &&
+           step->residual == DYNQ_NONE;
+}
+
 static dynq_status create_block(dynq_session *session, dynq_layer *layer, const dynq_node *node,
                                 size_t block, const float *weights, dynq_error *error)
 {
@@ -55,6 +63,11 @@ static dynq_status create_block(dynq_session *session, dynq_layer *layer, const 
         }
         dynq_unpack_s8(node->packed, node->k, first, desc.n, codes);
         desc.weights_s8 = codes;
+        if (layer->whole) {
+            desc.column_scale = node->weight_scale + first;
+            desc.column_sum = node->weight_sum + first;
+            desc.bias = node->bias == NULL ? NULL : node->bias + first;
+        }
     }
     const dynq_status status = session->engine->layer_create(&desc, &layer->blocks[block], error);
     dynq_release(&session->allocator, codes);
@@ -70,6 +83,9 @@ static dynq_status prepare_foreign(dynq_session *session, dynq_layer *layer, con
     const size_t per_block = (panels + session->threads - 1) / session->threads;
     layer->block_columns = per_block * DYNQ_PANEL;
     layer->block_count = (node->n + layer->block_columns - 1) / layer->block_columns;
+    /* Blocks of columns are rows with gaps, which an engine may copy: products are no slower then.
+     */
+    layer->whole = layer->block_count == 1 && is_whole(session->engine, step);
     layer->blocks = dynq_alloc(&session->allocator, layer->block_count, sizeof *layer->blocks);
     const float *weights = NULL;
     if (step->kind == DYNQ_STEP_LINEAR_F32) {

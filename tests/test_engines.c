@@ -225,10 +225,10 @@ Test(engines, products_match_plain_loops)
 /* Columns above what one call of small kernels takes, so that calls are split with a tail. */
 static void wide_layers(const dynq_engine *engine, dynq_precision precision)
 {
-    static const size_t rows[] = {1, 2, 3, 4, 8, 15, 16, 17, 24};
+    static const size_t rows[] = {1, 2, 3, 4, 8, 15, 16, 17, 24, 32, 39};
     static const size_t shapes[][2] = {{64, 1203}, {3000, 301}, {20, 650}};
     for (size_t i = 0; i < COUNT(shapes); i++) {
-        sample s = sample_create(engine, precision, shapes[i][0], shapes[i][1], 24, 5);
+        sample s = sample_create(engine, precision, shapes[i][0], shapes[i][1], 39, 5);
         for (size_t r = 0; r < COUNT(rows); r++) {
             cr_assert(check(&s, rows[r]), "%s: %zu rows, k %zu, n %zu", engine->name, rows[r],
                       s.desc.k, s.desc.n);
@@ -384,6 +384,7 @@ Test(engines, tables_are_complete)
         cr_assert(engine->version[0] >= '0' && engine->version[0] <= '9', "%s", engine->version);
         cr_assert_eq(engine->has_fp32 != 0, engine->product_f32 != NULL);
         cr_assert_eq(engine->has_int8 != 0, engine->product_s32 != NULL);
+        cr_assert(engine->linear_s8 == NULL || engine->has_int8);
     }
 }
 

@@ -28,6 +28,11 @@ typedef struct dynq_engine_layer_desc {
     const float *weights_f32; /* FP32: [n][k] row-major, row stride k */
     const int8_t *weights_s8; /* INT8: [n][k] row-major, row stride k, in [-127, 127]; borrowed for
                                * the call of layer_create only */
+    /* INT8, all of them [n] and borrowed like weights_f32; NULL if linear_s8 is not going to be
+     * called: a column's scale, the sum of its weights, its bias (NULL also for zeros). */
+    const float *column_scale;
+    const int32_t *column_sum;
+    const float *bias;
 } dynq_engine_layer_desc;
 
 typedef struct dynq_engine {
@@ -45,9 +50,18 @@ typedef struct dynq_engine {
     /* y[m][n] = sum_k x[m][k] * w[n][k] for m < rows; strides in elements. Overwrites y. */
     dynq_status (*product_f32)(void *layer, size_t rows, const float *x, size_t x_stride, float *y,
                                size_t y_stride);
-    /* acc[m][n] = sum_k q[m][k] * w[n][k] in int32, without any zero point. */
+    /* acc[m][n] = sum_k q[m][k] * w[n][k] in int32, without any zero point. A session asks for many
+     * rows in several calls, so that the sums are still in a cache when it reads them. */
     dynq_status (*product_s32)(void *layer, size_t rows, const uint8_t *q, size_t q_stride,
                                int32_t *acc, size_t acc_stride);
+
+    /* Optional: a whole layer whose rows share one scale and zero point,
+     * y[m][n] = scale * column_scale[n] * sum_k (q[m][k] - zero) * w[n][k] + bias[n], rounded as
+     * the engine likes. DYNQ_OK promises that all of y is finite. DYNQ_ERR_UNSUPPORTED: not with
+     * these scales; the session then calls product_s32, as it does below linear_s8_rows rows. */
+    size_t linear_s8_rows;
+    dynq_status (*linear_s8)(void *layer, size_t rows, float scale, int32_t zero, const uint8_t *q,
+                             size_t q_stride, float *y, size_t y_stride);
 } dynq_engine;
 
 #ifdef __cplusplus

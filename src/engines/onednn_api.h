@@ -13,9 +13,20 @@ typedef const_dnnl_memory_desc_t dynq_onednn_layout;
 typedef const dnnl_memory_desc_t *dynq_onednn_layout;
 #endif
 
-/* y [rows][n] = x [rows][k] * transpose(weights [n][k]): FP32, or u8 * s8 to s32. */
+/* Columns' scales that come with a call: the argument, and whether they scale the bias, too. */
+#if DNNL_VERSION_MAJOR >= 3
+enum { DYNQ_ONEDNN_ARG_SCALES = DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS };
+enum { DYNQ_ONEDNN_SCALES_BIAS = 0 };
+#else
+enum { DYNQ_ONEDNN_ARG_SCALES = DNNL_ARG_ATTR_OUTPUT_SCALES };
+enum { DYNQ_ONEDNN_SCALES_BIAS = 1 };
+#endif
+
+/* y [rows][n] = x [rows][k] * transpose(weights [n][k]): FP32, or u8 * s8 to s32, or `whole`, u8 *
+ * s8 with columns' scales and biases to FP32. */
 typedef struct dynq_onednn_product {
     dynq_precision precision;
+    int whole;
     dnnl_dim_t rows, k, n;
 } dynq_onednn_product;
 
@@ -27,5 +38,11 @@ dnnl_status_t dynq_onednn_describe(const dynq_onednn_product *product, dnnl_engi
 /* A memory object over the caller's dense row-major matrix. */
 dnnl_status_t dynq_onednn_wrap_matrix(dnnl_engine_t engine, dnnl_data_type_t type, dnnl_dim_t rows,
                                       dnnl_dim_t columns, void *data, dnnl_memory_t *memory);
+/* The same over `count` floats. */
+dnnl_status_t dynq_onednn_wrap_vector(dnnl_engine_t engine, dnnl_dim_t count, float *data,
+                                      dnnl_memory_t *memory);
+
+/* Columns of results get scales with the call. */
+dnnl_status_t dynq_onednn_scale_columns(dnnl_primitive_attr_t attributes);
 
 #endif

@@ -1,0 +1,24 @@
+/* What the chunks of native and of foreign steps share (operators.c, foreign.c). */
+#ifndef DYNQ_SRC_OPERATORS_H
+#define DYNQ_SRC_OPERATORS_H
+
+#include "src/session.h"
+
+/* Ranges are collected on the stack of the thread and joined at the end of a block: one for each of
+ * its rows, or one, as the value's range_step says. */
+void dynq_step_join_ranges(dynq_value_memory *value, const dynq_range_bits *ranges,
+                           const dynq_block *b);
+
+/* How products of a linear step become its results in a block. */
+dynq_epilogue dynq_step_epilogue(const dynq_session *session, const dynq_step *step,
+                                 const dynq_block *b, dynq_range_bits *ranges);
+dynq_dequantize dynq_step_dequantize(const dynq_session *session, const dynq_step *step,
+                                     const dynq_block *b);
+
+/* Adds the time since *start to one of the step's phases and moves *start to now. */
+void dynq_step_note_phase(_Atomic uint64_t *phase, uint64_t *start);
+
+/* One chunk, a block of columns with all rows, of a linear step that the engine runs. */
+void dynq_step_run_foreign(dynq_session *session, size_t index, size_t chunk);
+
+#endif
