@@ -24,6 +24,10 @@ enum {
     S8_L1_SHARE = 32768 /* a tile's weights up to here leave room for the next tile's in L1 */
 };
 
+/* What happens on the way to y: scale and bias, alike for all rows, with or without a range; or
+ * anything. */
+typedef enum s8_kind { S8_ANY, S8_PLAIN, S8_PLAIN_UNRANGED } s8_kind;
+
 /* Where the sums of a tile go if not to y. */
 typedef struct s8_sums {
     int32_t *sums; /* [rows][stride]; NULL: to y */
@@ -38,8 +42,8 @@ typedef struct s8_columns {
     const dynq_gemm_s8 *gemm;
     const int8_t *panels;
     size_t column;
-    int plain;     /* nothing but scale and bias happens on the way to y, alike for all rows */
-    size_t stream; /* bytes from a weight to the one to fetch meanwhile; 0: nothing */
+    s8_kind kind;
+    size_t stream;       /* bytes from a weight to the one to fetch meanwhile; 0: nothing */
     const int8_t *ahead; /* the next block's weights, of which a tile fetches its share */
     size_t ahead_step;   /* bytes for each step along k; 0: nothing */
     int ahead_pairs;     /* two lines at a step */
@@ -130,16 +134,18 @@ LANES_INLINE lanes_f32 s8_value(const s8_columns *c, const s8_way *way, size_t a
 }
 
 /* From the registers to y. All that is in memory is read before the first store, which might hide
- * it from the compiler. `plain` is a constant. */
-LANES_INLINE void s8_finish(const int plain, const int rows, const int panels, const s8_columns *c,
-                            size_t row, size_t at, const s8_panels *acc)
+ * it from the compiler. `kind` is a constant. */
+LANES_INLINE void s8_finish(const s8_kind kind, const int rows, const int panels,
+                            const s8_columns *c, size_t row, size_t at, const s8_panels *acc)
 {
     const dynq_gemm_s8 *g = c->gemm;
     const dynq_epilogue *e = &g->epilogue;
     const size_t step = e->range_step, stride = e->y_stride, residual_stride = e->residual_stride;
     const float *const row_scale = g->dequantize.row_scale + row;
     range_lanes *const ranges = c->ranges;
+    const int ranged = kind != S8_PLAIN_UNRANGED && e->range != NULL;
     range_lanes range = ranges[0];
+    const int plain = kind != S8_ANY;
     s8_way way = {.residual = plain || e->residual == NULL
                                   ? NULL
                                   : e->residual + row * residual_stride + c->column + at,
@@ -161,7 +167,9 @@ LANES_INLINE void s8_finish(const int plain, const int rows, const int panels, c
                     const size_t column = 16 * (size_t)p;
                     const lanes_f32 y = s8_value(c, &way, at, column, acc[m].panel[p]);
                     lanes_store(way.y + column, y, 16);
-                    range = range_with(range, y, 16);
+                    if (ranged) {
+                        range = range_with(range, y, 16);
+                    }
                 }
             }
             way.y += stride;
@@ -298,10 +306,12 @@ LANES_INLINE void s8_tile(const int rows, const int panels, const int turns, con
     }
     if (out->sums != NULL) {
         s8_store(rows, panels, out, at, acc[0]);
-    } else if (c->plain) {
-        s8_finish(1, rows, panels, c, row, at, acc[0]);
+    } else if (c->kind == S8_PLAIN) {
+        s8_finish(S8_PLAIN, rows, panels, c, row, at, acc[0]);
+    } else if (c->kind == S8_PLAIN_UNRANGED) {
+        s8_finish(S8_PLAIN_UNRANGED, rows, panels, c, row, at, acc[0]);
     } else {
-        s8_finish(0, rows, panels, c, row, at, acc[0]);
+        s8_finish(S8_ANY, rows, panels, c, row, at, acc[0]);
     }
 }
 
@@ -412,15 +422,21 @@ static void s8_block_columns(s8_columns *c, size_t columns, size_t tiles)
     }
 }
 
+static s8_kind s8_kind_of(const dynq_gemm_s8 *g)
+{
+    const dynq_epilogue *e = &g->epilogue;
+    if (e->activation != DYNQ_ACTIVATION_NONE || e->residual != NULL ||
+        g->dequantize.row_step != 0) {
+        return S8_ANY;
+    }
+    return e->range != NULL ? S8_PLAIN : S8_PLAIN_UNRANGED;
+}
+
 /* All columns for at most S8_BLOCK_ROWS rows. */
 static void s8_block(const dynq_gemm_s8 *g, range_lanes *ranges)
 {
-    const dynq_epilogue *e = &g->epilogue;
     const size_t tiles = g->rows <= S8_ROWS ? 1 : (g->rows + S8_MANY_ROWS - 1) / S8_MANY_ROWS;
-    s8_columns c = {.gemm = g,
-                    .plain = e->activation == DYNQ_ACTIVATION_NONE && e->residual == NULL &&
-                             g->dequantize.row_step == 0,
-                    .ranges = ranges};
+    s8_columns c = {.gemm = g, .kind = s8_kind_of(g), .ranges = ranges};
     s8_plan_ahead(&c, tiles);
     for (; c.column < g->columns; c.column += TILE_COLUMNS) {
         const size_t columns = lanes_smaller(TILE_COLUMNS, g->columns - c.column);

@@ -19,18 +19,6 @@ static size_t foreign_rows(size_t rows, size_t columns)
     return divide_up(rows, divide_up(rows, most));
 }
 
-/* Whether a step of this run quantizes the value with its own range. */
-static bool range_is_wanted(const dynq_session *session, uint32_t value)
-{
-    for (size_t i = 0; i < session->plan->copy_count; i++) {
-        const dynq_plan_copy *copy = &session->plan->copies[i];
-        if (copy->value == value && copy->rule.kind == DYNQ_RANGE_DYNAMIC) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The epilogue of a block whose products the engine has left at `products` (FP32: in the output).
  */
 static void finish_foreign(dynq_session *session, const dynq_step *step, dynq_block b,
@@ -82,7 +70,7 @@ static dynq_status run_whole(dynq_session *session, size_t index, void *layer, d
     if (!session->layers[index].whole || copy->step != 0 || all < session->engine->linear_s8_rows) {
         return DYNQ_ERR_UNSUPPORTED;
     }
-    const bool ranged = range_is_wanted(session, step->output);
+    const bool ranged = session->plan->values[step->output].range_wanted;
     const size_t most = ranged ? foreign_rows(all, b.columns) : all;
     dynq_status status = DYNQ_OK;
     for (; b.row < all && status == DYNQ_OK; b.row += most) {

@@ -74,7 +74,7 @@ dynq_epilogue dynq_step_epilogue(const dynq_session *session, const dynq_step *s
         .activation = step->activation,
         .y = y->data + b->row * y->stride + b->column,
         .y_stride = y->stride,
-        .range = ranges,
+        .range = y->ranged ? ranges : NULL,
         .range_step = y->range_step,
     };
     if (step->residual != DYNQ_NONE) {

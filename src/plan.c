@@ -4,6 +4,7 @@
 #include "src/error.h"
 #include "src/pack.h"
 
+#include <math.h>
 #include <string.h>
 
 /* What is known of a node while the plan is made. */
@@ -168,6 +169,16 @@ static uint32_t copy_for(planner *p, uint32_t linear)
     return index;
 }
 
+static bool moderate_bias(const dynq_node *node)
+{
+    for (size_t n = 0; node->bias != NULL && n < node->n; n++) {
+        if (!(fabsf(node->bias[n]) <= DYNQ_MODERATE)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool add_linear(planner *p, uint32_t last)
 {
     const node_note *note = &p->notes[last];
@@ -189,6 +200,7 @@ static bool add_linear(planner *p, uint32_t last)
     step->copy = copy;
     step->activation = note->activation;
     step->residual = note->residual;
+    step->bounded = int8 && note->residual == DYNQ_NONE && moderate_bias(node);
     return true;
 }
 
@@ -306,6 +318,7 @@ static void note_ranges(dynq_plan *plan)
         const dynq_plan_copy *copy = &plan->copies[i];
         if (copy->rule.kind == DYNQ_RANGE_DYNAMIC) {
             dynq_plan_value *value = &plan->values[copy->value];
+            value->range_wanted = true;
             value->range_by_row |= copy->rule.scope == DYNQ_SCOPE_ROW;
             value->range_by_segment |= copy->rule.scope == DYNQ_SCOPE_SEGMENT;
         }

@@ -21,6 +21,10 @@ typedef enum dynq_step_kind {
 
 #define DYNQ_NONE UINT32_MAX
 
+/* Scales (of rows by columns) and biases up to here are moderate: with sums below 2^31, results are
+ * below 2^92. */
+#define DYNQ_MODERATE 0x1p60f
+
 typedef struct dynq_step {
     dynq_step_kind kind;
     uint32_t node;      /* the node it works for: the linear layer of a fused group */
@@ -29,6 +33,8 @@ typedef struct dynq_step {
     uint32_t copy;      /* quantized copy written (quantize) or read (linear s8) */
     uint32_t residual;  /* value added by the epilogue, or DYNQ_NONE */
     dynq_activation activation;
+    bool bounded; /* INT8 without residual and with moderate biases: moderate scales make all of its
+                   * results finite */
 } dynq_step;
 
 /* A value: the result of the node with the same index; a few more at the end are copies of a value
@@ -38,6 +44,7 @@ typedef struct dynq_plan_value {
     size_t columns;
     uint32_t slot;     /* memory of the caller, or DYNQ_NONE: the arena */
     bool stored;       /* false: fused away */
+    bool range_wanted; /* some copy is quantized with the range found while running */
     bool range_by_row; /* some copy needs a range for each row */
     bool range_by_segment;
     bool checked_by_quantize; /* input whose only readers are static copies: no range step */

@@ -18,6 +18,7 @@ void dynq_session_reset_ranges(dynq_session *session)
             value->range_by_row || (value->range_by_segment && session->batch.segments > 1);
         const size_t ranges = memory->range_step == 0 ? 1 : session->batch.rows;
         memset(memory->range, 0, ranges * sizeof *memory->range);
+        memory->ranged = true;
     }
 }
 
@@ -111,6 +112,21 @@ static bool value_finite(const dynq_session *session, uint32_t value)
         }
     }
     return true;
+}
+
+void dynq_session_begin_ranges(dynq_session *session, const dynq_step *step)
+{
+    if (!step->bounded || session->plan->values[step->output].range_wanted) {
+        return;
+    }
+    const dynq_copy_memory *copy = &session->copies[step->copy];
+    const float weight_scale = session->plan->copies[step->copy].largest_weight_scale;
+    const size_t rows = copy->step == 0 ? 1 : session->batch.rows;
+    bool moderate = true;
+    for (size_t m = 0; m < rows; m++) {
+        moderate = moderate && copy->scale[m] * weight_scale <= DYNQ_MODERATE;
+    }
+    session->values[step->output].ranged = !moderate;
 }
 
 dynq_status dynq_session_finish_ranges(dynq_session *session, const dynq_step *step)

@@ -277,6 +277,7 @@ static void run_all(dynq_session *session)
     session->mark = session->clocks == NULL ? 0 : dynq_session_clock();
     team workers = TEAM_NOT_ASKED;
     for (size_t i = 0; i < session->plan->step_count && session->status == DYNQ_OK; i++) {
+        dynq_session_begin_ranges(session, &session->plan->steps[i]);
         run_step(session, i, &workers);
         finish_step(session, i);
     }

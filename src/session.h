@@ -16,6 +16,7 @@
 typedef struct dynq_value_memory {
     float *data;
     size_t stride;
+    bool ranged;            /* the current run needs its range */
     dynq_range_bits *range; /* max_rows entries */
     size_t range_step;      /* 0: one range; 1: one for each row */
 } dynq_value_memory;
@@ -91,9 +92,13 @@ bool dynq_session_step_is_foreign(const dynq_session *session, const dynq_step *
 dynq_layout dynq_step_layout(const dynq_session *session, size_t step, size_t rows, dynq_cut cut);
 void dynq_step_run_chunk(dynq_session *session, size_t step, size_t chunk);
 
-/* ranges.c: what follows from the ranges when a step is complete; on the calling thread alone. */
+/* ranges.c: which values need their range, and what follows from ranges when a step is complete; on
+ * the calling thread alone. */
 void dynq_session_reset_ranges(dynq_session *session);
 void dynq_session_static_params(dynq_session *session);
+/* Before a step: nobody asks for the range of results that are known to be finite and whose range
+ * no layer wants. */
+void dynq_session_begin_ranges(dynq_session *session, const dynq_step *step);
 dynq_status dynq_session_finish_ranges(dynq_session *session, const dynq_step *step);
 
 uint64_t dynq_session_clock(void);
