@@ -238,16 +238,21 @@ LANES_INLINE range_lanes quantize_step(const quantize_lanes *with, const float *
     return range_with(seen, value, count);
 }
 
-/* 64 at a time: a value above is clamped here, one below by the conversion to bytes. */
-LANES_INLINE range_lanes quantize_wide(const int checked, const quantize_lanes *with,
+typedef enum quantize_kind { QUANTIZE_ANY, QUANTIZE_CHECKED, QUANTIZE_BOUNDED } quantize_kind;
+
+/* 64 at a time: what is below or above is clamped by the conversion to bytes, what is too large for
+ * an int32 before. */
+LANES_INLINE range_lanes quantize_wide(const quantize_kind kind, const quantize_lanes *with,
                                        const float *x, uint8_t *q, range_lanes seen)
 {
     lanes_s32 code[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         const lanes_f32 value = lanes_load(x + 16 * i, 16);
-        code[i] = lanes_round_code(lanes_mul(value, with->inverse), with->high);
-        if (checked) {
+        const lanes_f32 scaled = lanes_mul(value, with->inverse);
+        code[i] = kind == QUANTIZE_BOUNDED ? lanes_round_bounded(scaled)
+                                           : lanes_round_code(scaled, with->high);
+        if (kind == QUANTIZE_CHECKED) {
             seen = range_with(seen, value, 16);
         }
     }
@@ -255,12 +260,12 @@ LANES_INLINE range_lanes quantize_wide(const int checked, const quantize_lanes *
     return seen;
 }
 
-LANES_INLINE range_lanes quantize_row(const int checked, const quantize_lanes *with, const float *x,
-                                      uint8_t *q, size_t columns, range_lanes seen)
+LANES_INLINE range_lanes quantize_row(const quantize_kind kind, const quantize_lanes *with,
+                                      const float *x, uint8_t *q, size_t columns, range_lanes seen)
 {
     size_t c = 0;
     for (; c + 64 <= columns; c += 64) {
-        seen = quantize_wide(checked, with, x + c, q + c, seen);
+        seen = quantize_wide(kind, with, x + c, q + c, seen);
     }
     for (; c < columns; c += 16) {
         seen = quantize_step(with, x + c, q + c, lanes_smaller(16, columns - c), seen);
@@ -290,8 +295,13 @@ static void quantize(const dynq_quantize_block *block)
         if (by_row) {
             with = quantize_with(block, m);
         }
-        seen = block->range != NULL ? quantize_row(1, &with, x, q, columns, seen)
-                                    : quantize_row(0, &with, x, q, columns, seen);
+        if (block->range != NULL) {
+            seen = quantize_row(QUANTIZE_CHECKED, &with, x, q, columns, seen);
+        } else if (block->bounded) {
+            seen = quantize_row(QUANTIZE_BOUNDED, &with, x, q, columns, seen);
+        } else {
+            seen = quantize_row(QUANTIZE_ANY, &with, x, q, columns, seen);
+        }
         if (padding > 0) {
             memset(q + columns, block->row_zero[m * block->row_step], padding);
         }

@@ -384,9 +384,10 @@ static void s8_columns_prepare(s8_columns *c, size_t columns)
     }
 }
 
-/* What is fetched ahead. One tile for all rows streams its weights once: it fetches what it needs
- * itself a little later, or, if a whole tile's weights fit L1 twice, the next tile's. Several tiles
- * share the next block's weights evenly, so that memory is busy all the time. */
+/* What is fetched ahead. One tile for all rows streams its weights once: from two rows on (one is
+ * no faster for it, and slower where the weights are in L2) it fetches what it needs itself a
+ * little later, or, if a whole tile's weights fit L1 twice, the next tile's. Several tiles share
+ * the next block's weights evenly, so that memory is busy all the time. */
 static void s8_plan_ahead(s8_columns *c, size_t tiles)
 {
     const dynq_gemm_s8 *g = c->gemm;

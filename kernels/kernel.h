@@ -85,7 +85,9 @@ typedef struct dynq_quantize_block {
     const int32_t *row_zero;  /* 0 to 255 */
     size_t row_step;          /* 0 or 1 */
     int32_t qmin;             /* 0 affine, 1 symmetric */
-    uint8_t *q;               /* [rows][q_stride] */
+    int bounded; /* nonzero: |x * inv| is below 2^31 for every x that is not NaN, as it is where the
+                  * range was found in x itself; the codes are the same */
+    uint8_t *q;  /* [rows][q_stride] */
     size_t q_stride;
     dynq_range_bits
         *range; /* not NULL: range[0] is joined with the range of x, to find NaN and Inf */

@@ -106,8 +106,7 @@ LANES_INLINE __m256i lanes_codes_of(const lanes_s32 a, const lanes_s32 b, const 
     return _mm256_max_epu8(bytes, with.least);
 }
 
-/* 64 codes: value + zero, not below `least` (0 or 1) and not above 255. Any value at most 255 -
- * zero. */
+/* 64 codes: value + zero, not below `least` (0 or 1) and not above 255. */
 LANES_INLINE void lanes_store_codes(uint8_t *p, const lanes_s32 value[4], lanes_codes with)
 {
     _mm256_storeu_si256((__m256i *)p, lanes_codes_of(value[0], value[1], with));
@@ -179,12 +178,18 @@ LANES_INLINE lanes_s32 lanes_round_s32(lanes_f32 a)
     return (lanes_s32){_mm256_cvtps_epi32(a.low), _mm256_cvtps_epi32(a.high)};
 }
 
-/* min(a, highest), 255 at most, to the nearest integer, ties to even; what is below -65536, and
- * NaN, gives -65536 or less. */
+/* min(a, highest), `highest` below 2^31, to the nearest integer, ties to even; what is below
+ * -65536, and NaN, gives -65536 or less. */
 LANES_INLINE lanes_s32 lanes_round_code(lanes_f32 a, lanes_f32 highest)
 {
     return (lanes_s32){_mm256_cvtps_epi32(_mm256_min_ps(highest.low, a.low)),
                        _mm256_cvtps_epi32(_mm256_min_ps(highest.high, a.high))};
+}
+
+/* As lanes_round_code for an `a` below 2^31. */
+LANES_INLINE lanes_s32 lanes_round_bounded(lanes_f32 a)
+{
+    return (lanes_s32){_mm256_cvtps_epi32(a.low), _mm256_cvtps_epi32(a.high)};
 }
 
 LANES_INLINE lanes_f32 lanes_from_s32(lanes_s32 a)

@@ -65,8 +65,7 @@ LANES_INLINE lanes_codes lanes_codes_with(int32_t zero, int32_t least)
     return (lanes_codes){_mm512_set1_epi16((int16_t)zero), _mm512_set1_epi8((int8_t)least)};
 }
 
-/* 64 codes: value + zero, not below `least` (0 or 1) and not above 255. Any value at most 255 -
- * zero. */
+/* 64 codes: value + zero, not below `least` (0 or 1) and not above 255. */
 LANES_INLINE void lanes_store_codes(uint8_t *p, const lanes_s32 value[4], lanes_codes with)
 {
     const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(value[0], value[1]), with.zero);
@@ -140,11 +139,17 @@ LANES_INLINE lanes_s32 lanes_round_s32(lanes_f32 a)
     return _mm512_cvtps_epi32(a);
 }
 
-/* min(a, highest), 255 at most, to the nearest integer, ties to even; what is below -65536, and
- * NaN, gives -65536 or less. */
+/* min(a, highest), `highest` below 2^31, to the nearest integer, ties to even; what is below
+ * -65536, and NaN, gives -65536 or less. */
 LANES_INLINE lanes_s32 lanes_round_code(lanes_f32 a, lanes_f32 highest)
 {
     return _mm512_cvtps_epi32(_mm512_min_ps(highest, a));
+}
+
+/* As lanes_round_code for an `a` below 2^31. */
+LANES_INLINE lanes_s32 lanes_round_bounded(lanes_f32 a)
+{
+    return _mm512_cvtps_epi32(a);
 }
 
 LANES_INLINE lanes_f32 lanes_from_s32(lanes_s32 a)

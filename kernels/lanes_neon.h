@@ -156,8 +156,7 @@ LANES_INLINE lanes_codes lanes_codes_with(int32_t zero, int32_t least)
     return (lanes_codes){vdupq_n_s16((int16_t)zero), vdupq_n_u8((uint8_t)least)};
 }
 
-/* 64 codes: value + zero, not below `least` (0 or 1) and not above 255. Any value at most 255 -
- * zero. */
+/* 64 codes: value + zero, not below `least` (0 or 1) and not above 255. */
 LANES_INLINE void lanes_store_codes(uint8_t *p, const lanes_s32 value[4], lanes_codes with)
 {
 #pragma GCC unroll 4
@@ -257,14 +256,20 @@ LANES_INLINE int32x4_t lanes_round_part(float32x4_t a, float32x4_t highest)
     return vcvtnq_s32_f32(vminq_f32(number, highest));
 }
 
-/* min(a, highest), 255 at most, to the nearest integer, ties to even; what is below -65536, and
- * NaN, gives -65536 or less. */
+/* min(a, highest), `highest` below 2^31, to the nearest integer, ties to even; what is below
+ * -65536, and NaN, gives -65536 or less. */
 LANES_INLINE lanes_s32 lanes_round_code(lanes_f32 a, lanes_f32 highest)
 {
     return (lanes_s32){{lanes_round_part(a.part[0], highest.part[0]),
                         lanes_round_part(a.part[1], highest.part[1]),
                         lanes_round_part(a.part[2], highest.part[2]),
                         lanes_round_part(a.part[3], highest.part[3])}};
+}
+
+/* As lanes_round_code for an `a` below 2^31. */
+LANES_INLINE lanes_s32 lanes_round_bounded(lanes_f32 a)
+{
+    return lanes_round_code(a, lanes_set(0x1p30f));
 }
 
 LANES_INLINE lanes_f32 lanes_from_s32(lanes_s32 a)

@@ -212,6 +212,7 @@ static void run_quantize(dynq_session *session, const dynq_step *step, const dyn
         .row_zero = memory->zero + b->row * memory->step,
         .row_step = memory->step,
         .qmin = dynq_scheme_qmin(copy->rule.scheme),
+        .bounded = copy->rule.kind == DYNQ_RANGE_DYNAMIC,
         .q = memory->codes + b->row * copy->padded,
         .q_stride = copy->padded,
         .range = value->checked_by_quantize ? ranges : NULL,

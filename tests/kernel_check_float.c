@@ -158,6 +158,20 @@ static float some_inverse(kernel_case *c)
     }
 }
 
+/* What a caller may promise of these operands, and does in half of the cases. */
+static int some_bounded(kernel_case *c, const dynq_quantize_block *b)
+{
+    for (size_t m = 0; m < b->rows; m++) {
+        const float inverse = b->row_inverse[m * b->row_step];
+        for (size_t i = 0; i < b->columns; i++) {
+            if (fabsf(b->x[m * b->x_stride + i] * inverse) >= 0x1p31f) {
+                return 0;
+            }
+        }
+    }
+    return case_chance(c, 2);
+}
+
 static void make_quantize(kernel_case *c)
 {
     dynq_quantize_block *b = &c->call.quantize;
@@ -178,6 +192,7 @@ static void make_quantize(kernel_case *c)
         inverse[m] = some_inverse(c);
     }
     b->row_inverse = case_view(c, INPUT_ROW_SCALE, inverse);
+    b->bounded = some_bounded(c, b);
     b->q = case_result(c, OUTPUT_CODES, "q", b->rows, b->padded, b->q_stride)->place;
     if (case_chance(c, 2)) {
         case_output *range = case_result(c, OUTPUT_RANGES, "range", 1, 1, 1);
@@ -210,10 +225,10 @@ static void describe_quantize(const kernel_case *c, FILE *out)
     const dynq_quantize_block *b = &c->call.quantize;
     fprintf(out,
             "rows %zu, columns %zu, padded %zu, x_stride %zu, q_stride %zu, row_step %zu, qmin %d, "
-            "row_zero[0] %d, row_inverse[0] %g, %s numbers%s",
+            "row_zero[0] %d, row_inverse[0] %g, %s numbers%s%s",
             b->rows, b->columns, b->padded, b->x_stride, b->q_stride, b->row_step, (int)b->qmin,
             (int)b->row_zero[0], (double)b->row_inverse[0], filling_names[c->filling],
-            b->range != NULL ? ", range" : "");
+            b->range != NULL ? ", range" : "", b->bounded ? ", bounded" : "");
 }
 
 const check_function check_range = {
