@@ -58,85 +58,118 @@ static inline range_lanes range_row_end(dynq_range_bits *range, size_t step, siz
     return range_none();
 }
 
-/* Where the values of an epilogue come from: sums of a linear layer in INT8, or products of one in
- * FP32. */
+/* What the values of an epilogue are made of. */
+typedef enum epilogue_input {
+    EPILOGUE_SUMS,           /* of a linear layer in INT8 */
+    EPILOGUE_CORRECTED_SUMS, /* the zero point has been taken out of them */
+    EPILOGUE_PRODUCTS        /* of a linear layer in FP32 */
+} epilogue_input;
+
 typedef struct epilogue_source {
     const int32_t *sums;
     const float *products;
     size_t stride;
-    const dynq_dequantize *dequantize;
-    int corrected; /* the zero point has been taken out of the sums */
+    const dynq_dequantize *dequantize; /* of sums */
 } epilogue_source;
 
-LANES_INLINE lanes_f32 epilogue_value(const int integer, const epilogue_source *source,
-                                      const float *bias, size_t row, size_t column, size_t count)
+/* One row of it. */
+typedef struct epilogue_row {
+    const int32_t *sums;
+    const float *products;
+    const float *bias, *residual; /* NULL: none */
+    const float *column_scale;
+    const int32_t *column_sum;
+    lanes_f32 scale;
+    lanes_s32 zero;
+    float *y;
+} epilogue_row;
+
+LANES_INLINE epilogue_row epilogue_row_at(const epilogue_input input, const epilogue_source *source,
+                                          const dynq_epilogue *e, size_t row)
 {
-    const lanes_f32 b = bias == NULL ? lanes_set(0.0f) : lanes_load(bias + column, count);
-    const size_t at = row * source->stride + column;
-    if (!integer) {
-        return lanes_add(b, lanes_load(source->products + at, count));
+    epilogue_row r = {.bias = e->bias,
+                      .residual =
+                          e->residual == NULL ? NULL : e->residual + row * e->residual_stride,
+                      .y = e->y + row * e->y_stride};
+    if (input == EPILOGUE_PRODUCTS) {
+        r.products = source->products + row * source->stride;
+        return r;
     }
     const dynq_dequantize *d = source->dequantize;
-    lanes_s32 acc = lanes_load_s32(source->sums + at, count);
-    if (!source->corrected) {
-        const lanes_s32 zero = lanes_set_s32(d->row_zero[row * d->row_step]);
-        acc =
-            lanes_sub_s32(acc, lanes_mul_s32(zero, lanes_load_s32(d->column_sum + column, count)));
-    }
-    const lanes_f32 scale = lanes_mul(lanes_set(d->row_scale[row * d->row_step]),
-                                      lanes_load(d->column_scale + column, count));
-    return lanes_fma(lanes_from_s32(acc), scale, b);
+    r.sums = source->sums + row * source->stride;
+    r.column_scale = d->column_scale;
+    r.column_sum = d->column_sum;
+    r.scale = lanes_set(d->row_scale[row * d->row_step]);
+    r.zero = lanes_set_s32(d->row_zero[row * d->row_step]);
+    return r;
 }
 
-LANES_INLINE range_lanes epilogue_lanes(const int integer, const dynq_activation activation,
-                                        const epilogue_source *source, const dynq_epilogue *e,
-                                        size_t row, size_t column, size_t count, range_lanes range)
+LANES_INLINE lanes_f32 epilogue_value(const epilogue_input input, const epilogue_row *row,
+                                      size_t column, size_t count)
 {
-    lanes_f32 y = epilogue_value(integer, source, e->bias, row, column, count);
-    y = lanes_activate(activation, y);
-    if (e->residual != NULL) {
-        y = lanes_add(y, lanes_load(e->residual + row * e->residual_stride + column, count));
+    const lanes_f32 bias =
+        row->bias == NULL ? lanes_set(0.0f) : lanes_load(row->bias + column, count);
+    if (input == EPILOGUE_PRODUCTS) {
+        return lanes_add(bias, lanes_load(row->products + column, count));
     }
-    lanes_store(e->y + row * e->y_stride + column, y, count);
+    lanes_s32 acc = lanes_load_s32(row->sums + column, count);
+    if (input == EPILOGUE_SUMS) {
+        const lanes_s32 column_sum = lanes_load_s32(row->column_sum + column, count);
+        acc = lanes_sub_s32(acc, lanes_mul_s32(row->zero, column_sum));
+    }
+    const lanes_f32 scale = lanes_mul(row->scale, lanes_load(row->column_scale + column, count));
+    return lanes_fma(lanes_from_s32(acc), scale, bias);
+}
+
+LANES_INLINE range_lanes epilogue_step(const epilogue_input input, const dynq_activation activation,
+                                       const epilogue_row *row, size_t column, size_t count,
+                                       range_lanes range)
+{
+    lanes_f32 y = lanes_activate(activation, epilogue_value(input, row, column, count));
+    if (row->residual != NULL) {
+        y = lanes_add(y, lanes_load(row->residual + column, count));
+    }
+    lanes_store(row->y + column, y, count);
     return range_with(range, y, count);
 }
 
-LANES_INLINE void epilogue_rows(const int integer, const dynq_activation activation, size_t rows,
-                                size_t columns, const epilogue_source *source,
+LANES_INLINE void epilogue_rows(const epilogue_input input, const dynq_activation activation,
+                                size_t rows, size_t columns, const epilogue_source *source,
                                 const dynq_epilogue *e)
 {
     range_lanes range = range_none();
     for (size_t m = 0; m < rows; m++) {
+        const epilogue_row row = epilogue_row_at(input, source, e, m);
         size_t c = 0;
         for (; c + 16 <= columns; c += 16) {
-            range = epilogue_lanes(integer, activation, source, e, m, c, 16, range);
+            range = epilogue_step(input, activation, &row, c, 16, range);
         }
         if (c < columns) {
-            range = epilogue_lanes(integer, activation, source, e, m, c, columns - c, range);
+            range = epilogue_step(input, activation, &row, c, columns - c, range);
         }
         range = range_row_end(e->range, e->range_step, m, rows, range);
     }
 }
 
 /* One loop for each function, chosen outside of it. */
-LANES_INLINE void epilogue(const int integer, size_t rows, size_t columns,
+LANES_INLINE void epilogue(const epilogue_input input, size_t rows, size_t columns,
                            const epilogue_source *source, const dynq_epilogue *e)
 {
     switch (e->activation) {
     case DYNQ_ACTIVATION_NONE:
-        epilogue_rows(integer, DYNQ_ACTIVATION_NONE, rows, columns, source, e);
+        epilogue_rows(input, DYNQ_ACTIVATION_NONE, rows, columns, source, e);
         break;
     case DYNQ_ACTIVATION_RELU:
-        epilogue_rows(integer, DYNQ_ACTIVATION_RELU, rows, columns, source, e);
+        epilogue_rows(input, DYNQ_ACTIVATION_RELU, rows, columns, source, e);
         break;
     case DYNQ_ACTIVATION_GELU:
-        epilogue_rows(integer, DYNQ_ACTIVATION_GELU, rows, columns, source, e);
+        epilogue_rows(input, DYNQ_ACTIVATION_GELU, rows, columns, source, e);
         break;
     case DYNQ_ACTIVATION_TANH:
-        epilogue_rows(integer, DYNQ_ACTIVATION_TANH, rows, columns, source, e);
+        epilogue_rows(input, DYNQ_ACTIVATION_TANH, rows, columns, source, e);
         break;
     case DYNQ_ACTIVATION_SIGMOID:
-        epilogue_rows(integer, DYNQ_ACTIVATION_SIGMOID, rows, columns, source, e);
+        epilogue_rows(input, DYNQ_ACTIVATION_SIGMOID, rows, columns, source, e);
         break;
     }
 }
@@ -145,14 +178,14 @@ static void epilogue_s32(size_t rows, size_t columns, const int32_t *sums, size_
                          const dynq_dequantize *dequantize, const dynq_epilogue *e)
 {
     const epilogue_source source = {.sums = sums, .stride = sums_stride, .dequantize = dequantize};
-    epilogue(1, rows, columns, &source, e);
+    epilogue(EPILOGUE_SUMS, rows, columns, &source, e);
 }
 
 static void epilogue_f32(size_t rows, size_t columns, const float *products, size_t products_stride,
                          const dynq_epilogue *e)
 {
     const epilogue_source source = {.products = products, .stride = products_stride};
-    epilogue(0, rows, columns, &source, e);
+    epilogue(EPILOGUE_PRODUCTS, rows, columns, &source, e);
 }
 
 /* The part of an epilogue that begins at (row, column). */
@@ -192,8 +225,12 @@ static void gemm_s8_finish(const dynq_gemm_s8 *gemm, size_t row, size_t rows, si
     dequantize.row_zero += row * dequantize.row_step;
     const dynq_epilogue part = epilogue_at(&gemm->epilogue, row, column);
     const epilogue_source source = {
-        .sums = sums, .stride = TILE_COLUMNS, .dequantize = &dequantize, .corrected = corrected};
-    epilogue(1, rows, columns, &source, &part);
+        .sums = sums, .stride = TILE_COLUMNS, .dequantize = &dequantize};
+    if (corrected) {
+        epilogue(EPILOGUE_CORRECTED_SUMS, rows, columns, &source, &part);
+    } else {
+        epilogue(EPILOGUE_SUMS, rows, columns, &source, &part);
+    }
 }
 
 LANES_INLINE range_lanes range_row(const float *x, size_t columns, range_lanes seen)

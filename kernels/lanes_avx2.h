@@ -228,12 +228,6 @@ LANES_INLINE lanes_s32 lanes_shift_left_23(lanes_s32 a)
     return (lanes_s32){_mm256_slli_epi32(a.low, 23), _mm256_slli_epi32(a.high, 23)};
 }
 
-/* Half, rounded down. */
-LANES_INLINE lanes_s32 lanes_halve_s32(lanes_s32 a)
-{
-    return (lanes_s32){_mm256_srai_epi32(a.low, 1), _mm256_srai_epi32(a.high, 1)};
-}
-
 LANES_INLINE lanes_s32 lanes_max_s32(lanes_s32 a, lanes_s32 b)
 {
     return (lanes_s32){_mm256_max_epi32(a.low, b.low), _mm256_max_epi32(a.high, b.high)};

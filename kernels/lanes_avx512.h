@@ -188,12 +188,6 @@ LANES_INLINE lanes_s32 lanes_shift_left_23(lanes_s32 a)
     return _mm512_slli_epi32(a, 23);
 }
 
-/* Half, rounded down. */
-LANES_INLINE lanes_s32 lanes_halve_s32(lanes_s32 a)
-{
-    return _mm512_srai_epi32(a, 1);
-}
-
 LANES_INLINE lanes_s32 lanes_max_s32(lanes_s32 a, lanes_s32 b)
 {
     return _mm512_max_epi32(a, b);

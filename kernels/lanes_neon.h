@@ -315,13 +315,6 @@ LANES_INLINE lanes_s32 lanes_shift_left_23(lanes_s32 a)
                         vshlq_n_s32(a.part[2], 23), vshlq_n_s32(a.part[3], 23)}};
 }
 
-/* Half, rounded down. */
-LANES_INLINE lanes_s32 lanes_halve_s32(lanes_s32 a)
-{
-    return (lanes_s32){{vshrq_n_s32(a.part[0], 1), vshrq_n_s32(a.part[1], 1),
-                        vshrq_n_s32(a.part[2], 1), vshrq_n_s32(a.part[3], 1)}};
-}
-
 LANES_INLINE lanes_s32 lanes_max_s32(lanes_s32 a, lanes_s32 b)
 {
     return (lanes_s32){{vmaxq_s32(a.part[0], b.part[0]), vmaxq_s32(a.part[1], b.part[1]),

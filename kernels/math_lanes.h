@@ -6,10 +6,10 @@
 #include "kernels/kernel.h"
 #include "kernels/polynomials.h"
 
+/* Without a pragma: compilers unroll this completely, and clang 14 does not if told to. */
 LANES_INLINE lanes_f32 lanes_horner(const float *terms, const int count, lanes_f32 x)
 {
     lanes_f32 p = lanes_set(terms[0]);
-#pragma GCC unroll 16
     for (int i = 1; i < count; i++) {
         p = lanes_fma(p, x, lanes_set(terms[i]));
     }
@@ -21,80 +21,81 @@ LANES_INLINE lanes_f32 lanes_absolute(lanes_f32 x)
     return lanes_from_bits(lanes_and(lanes_bits(x), lanes_set_s32(INT32_MAX)));
 }
 
-/* 2^n for -126 <= n <= 127. */
-LANES_INLINE lanes_f32 lanes_power_of_two(lanes_s32 n)
+/* -|x| */
+LANES_INLINE lanes_f32 lanes_below_zero(lanes_f32 x)
 {
-    return lanes_from_bits(lanes_shift_left_23(lanes_add_s32(n, lanes_set_s32(127))));
+    return lanes_from_bits(lanes_or(lanes_bits(x), lanes_set_s32(INT32_MIN)));
 }
 
-/* exp(x) for x <= 0; NaN and -Inf give 0. */
+/* exp(x) = (2 + r * rise) * scale */
+typedef struct lanes_exp_parts {
+    lanes_f32 r, rise, scale;
+} lanes_exp_parts;
+
+LANES_INLINE lanes_exp_parts lanes_exp_split(lanes_f32 x)
+{
+    const lanes_f32 shift = lanes_set(DYNQ_EXP_SHIFT);
+    const lanes_f32 c = lanes_max(x, lanes_set(DYNQ_EXP_LOWEST));
+    const lanes_f32 shifted = lanes_fma(c, lanes_set(DYNQ_LOG2_E), shift);
+    const lanes_f32 n = lanes_sub(shifted, shift);
+    const lanes_f32 high = lanes_fma(n, lanes_set(-DYNQ_LN2_HIGH), c);
+    const lanes_f32 r = lanes_fma(n, lanes_set(-DYNQ_LN2_LOW), high);
+    return (lanes_exp_parts){.r = r,
+                             .rise = lanes_horner(dynq_exp_terms, DYNQ_EXP_TERMS, r),
+                             .scale = lanes_from_bits(lanes_shift_left_23(lanes_bits(shifted)))};
+}
+
+/* exp(x) for x <= 0; 0 for NaN, -Inf and what is not above DYNQ_EXP_LOWEST. */
 LANES_INLINE lanes_f32 lanes_exp(lanes_f32 x)
 {
-    const lanes_f32 clamped = lanes_max(x, lanes_set(DYNQ_EXP_LOWEST));
-    const lanes_s32 whole = lanes_round_s32(lanes_mul(clamped, lanes_set(DYNQ_LOG2_E)));
-    const lanes_f32 n = lanes_from_s32(whole);
-    const lanes_f32 high = lanes_fma(n, lanes_set(-DYNQ_LN2_HIGH), clamped);
-    const lanes_f32 r = lanes_fma(n, lanes_set(-DYNQ_LN2_LOW), high);
-    const lanes_f32 p = lanes_horner(dynq_exp_terms, DYNQ_EXP_TERMS, r);
-    const lanes_s32 half = lanes_halve_s32(whole);
-    return lanes_mul(lanes_mul(p, lanes_power_of_two(half)),
-                     lanes_power_of_two(lanes_sub_s32(whole, half)));
+    const lanes_exp_parts e = lanes_exp_split(x);
+    return lanes_mul(lanes_fma(e.r, e.rise, lanes_set(2.0f)), e.scale);
 }
 
-/* 1 - erf(t) for t >= 0; NaN and Inf give 0. */
-LANES_INLINE lanes_f32 lanes_erfc(lanes_f32 t)
+/* y where x is finite, else NaN. */
+LANES_INLINE lanes_f32 lanes_taint(lanes_f32 y, lanes_f32 x)
 {
-    return lanes_exp(lanes_mul(t, lanes_horner(dynq_erfc_terms, DYNQ_ERFC_TERMS, t)));
-}
-
-/* +0 for a finite x, else NaN. */
-LANES_INLINE lanes_f32 lanes_taint(lanes_f32 x)
-{
-    return lanes_sub(x, x);
+    return lanes_fma(x, lanes_set(0.0f), y);
 }
 
 LANES_INLINE lanes_f32 lanes_relu(lanes_f32 x)
 {
-    const lanes_f32 zero = lanes_set(0.0f);
-    return lanes_select(lanes_less(x, zero), zero, x);
+    return lanes_taint(lanes_max(x, lanes_set(0.0f)), x);
 }
 
 LANES_INLINE lanes_f32 lanes_gelu(lanes_f32 x)
 {
-    const lanes_f32 e = lanes_erfc(lanes_mul(lanes_absolute(x), lanes_set(DYNQ_SQRT_HALF)));
-    const lanes_f32 bracket =
-        lanes_select(lanes_less(x, lanes_set(0.0f)), e, lanes_sub(lanes_set(2.0f), e));
-    return lanes_mul(lanes_mul(lanes_set(0.5f), x), bracket);
+    const lanes_f32 below = lanes_below_zero(x);
+    const lanes_f32 tail = lanes_exp(lanes_horner(dynq_tail_terms, DYNQ_TAIL_TERMS, below));
+    return lanes_fma(below, tail, lanes_max(x, lanes_set(0.0f)));
 }
 
 LANES_INLINE lanes_f32 lanes_tanh(lanes_f32 x)
 {
-    const lanes_f32 one = lanes_set(1.0f), magnitude = lanes_absolute(x);
-    const lanes_f32 u = lanes_mul(x, x);
-    const lanes_f32 small =
-        lanes_fma(lanes_mul(x, u), lanes_horner(dynq_tanh_terms, DYNQ_TANH_TERMS, u), x);
-    const lanes_f32 e = lanes_exp(lanes_mul(lanes_set(-2.0f), magnitude));
-    const lanes_f32 large = lanes_div(lanes_sub(one, e), lanes_add(one, e));
+    const lanes_f32 magnitude = lanes_absolute(x);
+    const lanes_exp_parts e = lanes_exp_split(lanes_mul(lanes_set(-2.0f), magnitude));
+    const lanes_f32 less_one = lanes_fma(e.scale, lanes_set(2.0f), lanes_set(-1.0f));
+    const lanes_f32 fall = lanes_fma(lanes_mul(e.r, e.rise), e.scale, less_one);
+    const lanes_f32 y = lanes_div(fall, lanes_sub(lanes_set(-2.0f), fall));
     const lanes_s32 sign = lanes_and(lanes_bits(x), lanes_set_s32(INT32_MIN));
-    return lanes_select(lanes_less(magnitude, lanes_set(DYNQ_TANH_SMALL)), small,
-                        lanes_from_bits(lanes_or(lanes_bits(large), sign)));
+    return lanes_taint(lanes_from_bits(lanes_or(lanes_bits(y), sign)), magnitude);
 }
 
 LANES_INLINE lanes_f32 lanes_sigmoid(lanes_f32 x)
 {
-    const lanes_f32 one = lanes_set(1.0f);
-    const lanes_f32 e = lanes_exp(lanes_sub(lanes_set(0.0f), lanes_absolute(x)));
-    return lanes_div(lanes_select(lanes_less(x, lanes_set(0.0f)), e, one), lanes_add(one, e));
+    const lanes_f32 one = lanes_set(1.0f), e = lanes_exp(lanes_below_zero(x));
+    const lanes_f32 part = lanes_select(lanes_less(x, lanes_set(0.0f)), e, one);
+    return lanes_taint(lanes_div(part, lanes_add(one, e)), x);
 }
 
 /* `activation` is a constant where it is called. */
 LANES_INLINE lanes_f32 lanes_activate(const dynq_activation activation, lanes_f32 x)
 {
     switch (activation) {
-    case DYNQ_ACTIVATION_RELU: return lanes_add(lanes_relu(x), lanes_taint(x));
-    case DYNQ_ACTIVATION_GELU: return lanes_add(lanes_gelu(x), lanes_taint(x));
-    case DYNQ_ACTIVATION_TANH: return lanes_add(lanes_tanh(x), lanes_taint(x));
-    case DYNQ_ACTIVATION_SIGMOID: return lanes_add(lanes_sigmoid(x), lanes_taint(x));
+    case DYNQ_ACTIVATION_RELU: return lanes_relu(x);
+    case DYNQ_ACTIVATION_GELU: return lanes_gelu(x);
+    case DYNQ_ACTIVATION_TANH: return lanes_tanh(x);
+    case DYNQ_ACTIVATION_SIGMOID: return lanes_sigmoid(x);
     case DYNQ_ACTIVATION_NONE: break;
     }
     return x;

@@ -1,4 +1,4 @@
-/* The numbers behind exp, erfc and tanh, and the order of operations that every kernel keeps, so
+/* The numbers behind exp and gelu, and the order of operations that every kernel keeps, so
  * that all give the same bits. tests/golden/fit_polynomials.py derives the coefficients; ref_math.h
  * is the executable form of the formulas in README.md.
  *
@@ -7,30 +7,27 @@
 #ifndef DYNQ_KERNELS_POLYNOMIALS_H
 #define DYNQ_KERNELS_POLYNOMIALS_H
 
-/* exp(r) for |r| <= ln(2) / 2. */
-#define DYNQ_EXP_TERMS 7
-static const float dynq_exp_terms[DYNQ_EXP_TERMS] = {
-    0x1.6a524ep-10f, 0x1.12396ep-7f, 0x1.5558aap-5f, 0x1.555492p-3f,
-    0x1.fffffcp-2f,  0x1p+0f,        0x1p+0f};
+/* 2 (exp(r) - 1) / r for |r| <= ln(2) / 2. */
+#define DYNQ_EXP_TERMS 6
+static const float dynq_exp_terms[DYNQ_EXP_TERMS] = {0x1.6a524ep-9f, 0x1.12396ep-6f, 0x1.5558aap-4f,
+                                                     0x1.555492p-2f, 0x1.fffffcp-1f, 0x1p+1f};
 
-/* exp of anything lower is 0 even as a subnormal. */
-#define DYNQ_EXP_LOWEST (-104.0f)
+/* exp of this is 0. A subnormal result, which takes a CPU a hundred times longer, does not occur.
+ */
+#define DYNQ_EXP_LOWEST (-87.0f)
 #define DYNQ_LOG2_E     0x1.715476p+0f
+/* 1.5 * 2^23 + 126: added to a number from -126 to 0, it leaves n + 126 in the low bits, n being
+ * the number rounded. That is the exponent of 2^(n - 1), and of 0 if n is -126. */
+#define DYNQ_EXP_SHIFT 0x1.8000fcp+23f
 /* ln(2) in two parts; the first has 15 bits, so that its product with n is exact. */
 #define DYNQ_LN2_HIGH 0x1.62e4p-1f
 #define DYNQ_LN2_LOW  0x1.7f7d1cp-20f
 
-/* (tanh(x) / x - 1) / x^2 as a polynomial in x^2, for |x| < DYNQ_TANH_SMALL. */
-#define DYNQ_TANH_TERMS 5
-static const float dynq_tanh_terms[DYNQ_TANH_TERMS] = {
-    -0x1.828776p-8f, 0x1.54c3c2p-6f, -0x1.b89abap-5f, 0x1.1109bep-3f, -0x1.55553ep-2f};
-#define DYNQ_TANH_SMALL 0.6f
-
-/* log(erfc(t)) / t for t >= 0. Falls for ever, so that erfc of anything large is 0. */
-#define DYNQ_ERFC_TERMS 10
-static const float dynq_erfc_terms[DYNQ_ERFC_TERMS] = {
-    -0x1.c6d60cp-21f, 0x1.15dc2ap-16f, -0x1.261d4p-13f, 0x1.58e44p-11f,  -0x1.b1121cp-10f,
-    0x1.9480b8p-14f,  0x1.3ad2f2p-6f,  -0x1.a5168ep-4f, -0x1.45f252p-1f, -0x1.20dd7ap+0f};
-#define DYNQ_SQRT_HALF 0x1.6a09e6p-1f
+/* log(Phi(y)) for y <= 0, Phi(y) = (1 + erf(y / sqrt(2))) / 2. Falls for ever, so that Phi of
+ * anything far below is 0. */
+#define DYNQ_TAIL_TERMS 9
+static const float dynq_tail_terms[DYNQ_TAIL_TERMS] = {
+    -0x1.3bda6cp-20f, -0x1.2fe20ep-16f, -0x1.6d6494p-14f, 0x1.901acp-13f, 0x1.48775p-8f,
+    0x1.2aad6p-5f,    -0x1.45ead4p-2f,  0x1.9884aap-1f,   -0x1.62e43p-1f};
 
 #endif

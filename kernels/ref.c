@@ -219,7 +219,7 @@ static void softmax_row(const float *x, float *y, size_t columns)
     }
     float lanes[DYNQ_LANES] = {0};
     for (size_t c = 0; c < columns; c++) {
-        const float e = dynq_ref_exp(x[c] - max) + dynq_ref_taint(x[c]);
+        const float e = dynq_ref_taint(dynq_ref_exp(x[c] - max), x[c]);
         lanes[c % DYNQ_LANES] += e;
         y[c] = e;
     }
@@ -253,7 +253,7 @@ static void layer_norm_row(const dynq_float_block *block, const float *x, float 
         lanes[c % DYNQ_LANES] = fmaf(d, d, lanes[c % DYNQ_LANES]);
     }
     const float variance = dynq_ref_fold(lanes) / columns;
-    const float r = 1.0f / sqrtf(variance + block->epsilon) + dynq_ref_taint(variance);
+    const float r = dynq_ref_taint(1.0f / sqrtf(variance + block->epsilon), variance);
 
     for (size_t c = 0; c < block->columns; c++) {
         y[c] = fmaf((x[c] - mean) * r, block->weight[c], block->bias[c]);

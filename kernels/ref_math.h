@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define DYNQ_LANES 16 /* of every sum over a row, whatever the width of a vector register */
+#define DYNQ_LANES 64 /* of every sum over a row, whatever the width of a vector register */
 
 static inline uint32_t dynq_ref_bits(float x)
 {
@@ -47,65 +47,65 @@ static inline float dynq_ref_horner(const float *terms, int count, float x)
     return p;
 }
 
-/* 2^n for -126 <= n <= 127. */
-static inline float dynq_ref_power_of_two(int32_t n)
+/* exp(x) = (2 + r * rise) * scale, the parts of exp for x <= 0; NaN is taken for the lowest x. */
+typedef struct dynq_ref_exp_parts {
+    float r, rise, scale;
+} dynq_ref_exp_parts;
+
+static inline dynq_ref_exp_parts dynq_ref_exp_split(float x)
 {
-    return dynq_ref_from_bits((uint32_t)(n + 127) << 23);
+    const float c = dynq_ref_max(x, DYNQ_EXP_LOWEST);
+    const float shifted = fmaf(c, DYNQ_LOG2_E, DYNQ_EXP_SHIFT);
+    const float n = shifted - DYNQ_EXP_SHIFT;
+    const float r = fmaf(-n, DYNQ_LN2_LOW, fmaf(-n, DYNQ_LN2_HIGH, c));
+    return (dynq_ref_exp_parts){.r = r,
+                                .rise = dynq_ref_horner(dynq_exp_terms, DYNQ_EXP_TERMS, r),
+                                .scale = dynq_ref_from_bits(dynq_ref_bits(shifted) << 23)};
 }
 
-/* exp(x) for x <= 0; NaN and -Inf give 0. 2^n comes in two factors because n goes down to -150: the
- * first product is exact, so the result, subnormal or not, is p * 2^n rounded once. */
+/* exp(x) for x <= 0; 0 for NaN, -Inf and what is not above DYNQ_EXP_LOWEST. */
 static inline float dynq_ref_exp(float x)
 {
-    const float clamped = dynq_ref_max(x, DYNQ_EXP_LOWEST);
-    const float n = rintf(clamped * DYNQ_LOG2_E);
-    const float r = fmaf(-n, DYNQ_LN2_LOW, fmaf(-n, DYNQ_LN2_HIGH, clamped));
-    const float p = dynq_ref_horner(dynq_exp_terms, DYNQ_EXP_TERMS, r);
-    const int32_t whole = (int32_t)n, half = whole / 2;
-    return p * dynq_ref_power_of_two(half) * dynq_ref_power_of_two(whole - half);
+    const dynq_ref_exp_parts e = dynq_ref_exp_split(x);
+    return fmaf(e.r, e.rise, 2.0f) * e.scale;
 }
 
-/* 1 - erf(t) for t >= 0; NaN and Inf give 0. */
-static inline float dynq_ref_erfc(float t)
+/* y, if x is finite, else NaN, so that a function of x hides nothing; y = -0 becomes +0 if x has no
+ * sign. */
+static inline float dynq_ref_taint(float y, float x)
 {
-    return dynq_ref_exp(t * dynq_ref_horner(dynq_erfc_terms, DYNQ_ERFC_TERMS, t));
-}
-
-/* What is added to a function of x so that nothing non-finite is hidden: +0 for a finite x, else
- * NaN. */
-static inline float dynq_ref_taint(float x)
-{
-    return x - x;
+    return fmaf(x, 0.0f, y);
 }
 
 static inline float dynq_ref_relu(float x)
 {
-    return (x < 0.0f ? 0.0f : x) + dynq_ref_taint(x);
+    return dynq_ref_taint(dynq_ref_max(x, 0.0f), x);
 }
 
-/* x / 2 * (1 + erf(x / sqrt(2))), the bracket being erfc(|x| / sqrt(2)) for a negative x: no
- * cancellation. */
+/* x * Phi(x) as max(x, 0) - |x| * Phi(-|x|): no cancellation, and NaN for NaN and Inf by itself. */
 static inline float dynq_ref_gelu(float x)
 {
-    const float e = dynq_ref_erfc(fabsf(x) * DYNQ_SQRT_HALF);
-    return 0.5f * x * (x < 0.0f ? e : 2.0f - e) + dynq_ref_taint(x);
+    const float below = -fabsf(x);
+    const float tail = dynq_ref_exp(dynq_ref_horner(dynq_tail_terms, DYNQ_TAIL_TERMS, below));
+    return fmaf(below, tail, dynq_ref_max(x, 0.0f));
 }
 
-/* (1 - e) / (1 + e), e = exp(-2 |x|), with the sign of x; near 0 a polynomial, as 1 - e cancels. */
+/* (1 - e) / (1 + e), e = exp(-2 |x|), with the sign of x. e - 1 is made of its parts, as it would
+ * cancel near 0. */
 static inline float dynq_ref_tanh(float x)
 {
-    const float u = x * x;
-    const float small = fmaf(x * u, dynq_ref_horner(dynq_tanh_terms, DYNQ_TANH_TERMS, u), x);
-    const float e = dynq_ref_exp(-2.0f * fabsf(x));
-    const float large = copysignf((1.0f - e) / (1.0f + e), x);
-    return (fabsf(x) < DYNQ_TANH_SMALL ? small : large) + dynq_ref_taint(x);
+    const float magnitude = fabsf(x);
+    const dynq_ref_exp_parts e = dynq_ref_exp_split(-2.0f * magnitude);
+    const float fall = fmaf(e.r * e.rise, e.scale, fmaf(e.scale, 2.0f, -1.0f));
+    const float y = fall / (-2.0f - fall);
+    return dynq_ref_taint(copysignf(y, x), magnitude);
 }
 
 /* 1 / (1 + exp(-x)), as e / (1 + e), e = exp(-|x|), for a negative x: no overflow, no loss. */
 static inline float dynq_ref_sigmoid(float x)
 {
     const float e = dynq_ref_exp(-fabsf(x));
-    return (x < 0.0f ? e : 1.0f) / (1.0f + e) + dynq_ref_taint(x);
+    return dynq_ref_taint((x < 0.0f ? e : 1.0f) / (1.0f + e), x);
 }
 
 static inline float dynq_ref_activate(dynq_activation activation, float x)
@@ -120,7 +120,7 @@ static inline float dynq_ref_activate(dynq_activation activation, float x)
     return x;
 }
 
-/* The sum of 16 lanes: the upper half is added to the lower one, four times. */
+/* The sum of 64 lanes: the upper half is added to the lower one, six times. */
 static inline float dynq_ref_fold(float lanes[DYNQ_LANES])
 {
     for (int width = DYNQ_LANES / 2; width > 0; width /= 2) {

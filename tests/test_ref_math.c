@@ -8,7 +8,11 @@
 #include <inttypes.h>
 #include <stdbool.h>
 
-/* The largest errors of a function over all exponents of one sign. */
+/* What exp does not reach is 0: less than 2^-125.5 by a rounding. */
+#define EXP_LEAST 0x1.6a0ap-126
+
+/* The largest errors of a function over all exponents of one sign; in ulp, of what is not flushed
+ * to 0. */
 typedef struct errors {
     double ulp, absolute, scaled; /* scaled: absolute / max(1, |x|) */
 } errors;
@@ -22,17 +26,14 @@ static errors sweep(float (*function)(float), double (*exact)(double), bool nega
         int exponent;
         frexp(y, &exponent);
         const double ulp = ldexp(1.0, (exponent < -125 ? -125 : exponent) - 24);
-        worst.ulp = fmax(worst.ulp, error / ulp);
+        if (y >= EXP_LEAST || function(x) != 0.0f) {
+            worst.ulp = fmax(worst.ulp, error / ulp);
+        }
         worst.absolute = fmax(worst.absolute, error);
         worst.scaled = fmax(worst.scaled, error / fmax(1.0, fabs((double)x)));
         cr_assert(isfinite(function(x)), "%a", (double)x);
     }
     return worst;
-}
-
-static float erf_of_ref(float x)
-{
-    return copysignf(1.0f - dynq_ref_erfc(fabsf(x)), x);
 }
 
 static double exact_gelu(double x)
@@ -45,25 +46,29 @@ static double exact_sigmoid(double x)
     return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x));
 }
 
-Test(ref, exp_is_within_one_ulp_down_to_subnormal_results)
+Test(ref, exp_is_within_one_ulp_and_never_subnormal)
 {
     cr_assert_lt(sweep(dynq_ref_exp, exp, true).ulp, 1.0);
     cr_assert_eq(dynq_ref_exp(0.0f), 1.0f);
     cr_assert_eq(dynq_ref_exp(-0.0f), 1.0f);
-    cr_assert_eq(dynq_ref_exp(-103.0f), (float)exp(-103.0));
     cr_assert_eq(dynq_ref_exp(-INFINITY), 0.0f);
-    /* Every float around and in the range of subnormal results: the error of p, at most 1 ulp, and
-     * one rounding to a multiple of 2^-149. */
+    /* Every float around the last result. */
     for (float x = -86.0f; x > -105.0f; x = nextafterf(x, -INFINITY)) {
-        const double y = exp((double)x), error = fabs((double)dynq_ref_exp(x) - y);
-        cr_assert_leq(error, ldexp(y, -23) + ldexp(0.5, -149), "%a", (double)x);
+        const double y = exp((double)x);
+        const float found = dynq_ref_exp(x);
+        if (found == 0.0f) {
+            cr_assert_lt(y, EXP_LEAST, "%a", (double)x);
+        } else {
+            cr_assert(found >= FLT_MIN && fabs((double)found - y) <= ldexp(y, -23), "%a",
+                      (double)x);
+        }
     }
 }
 
 Test(ref, tanh_and_sigmoid_are_within_three_ulp)
 {
     for (int negative = 0; negative <= 1; negative++) {
-        cr_assert_lt(sweep(dynq_ref_tanh, tanh, negative).ulp, 2.0);
+        cr_assert_lt(sweep(dynq_ref_tanh, tanh, negative).ulp, 3.0);
         cr_assert_lt(sweep(dynq_ref_sigmoid, exact_sigmoid, negative).ulp, 3.0);
     }
     cr_assert_eq(dynq_ref_tanh(FLT_MAX), 1.0f);
@@ -74,11 +79,10 @@ Test(ref, tanh_and_sigmoid_are_within_three_ulp)
     cr_assert_eq(dynq_ref_sigmoid(0.0f), 0.5f);
 }
 
-Test(ref, erf_and_gelu_are_within_their_absolute_errors)
+Test(ref, gelu_is_within_its_absolute_error)
 {
     for (int negative = 0; negative <= 1; negative++) {
-        cr_assert_lt(sweep(erf_of_ref, erf, negative).absolute, 1.5e-7);
-        cr_assert_lt(sweep(dynq_ref_gelu, exact_gelu, negative).scaled, 2e-7);
+        cr_assert_lt(sweep(dynq_ref_gelu, exact_gelu, negative).scaled, 1.2e-7);
     }
     cr_assert_eq(dynq_ref_gelu(FLT_MAX), FLT_MAX);
     cr_assert_eq(dynq_ref_gelu(-FLT_MAX), 0.0f);
@@ -103,9 +107,9 @@ Test(ref, activations_give_the_same_bits_in_every_build)
     static const uint64_t expected[] = {
         [DYNQ_ACTIVATION_NONE] = 0x3a864a246a18b2f2u,
         [DYNQ_ACTIVATION_RELU] = 0x599a1f2b68c90c75u,
-        [DYNQ_ACTIVATION_GELU] = 0x6ce259e05477800fu,
-        [DYNQ_ACTIVATION_TANH] = 0x2ef091f2f46a88b9u,
-        [DYNQ_ACTIVATION_SIGMOID] = 0x07b4a53502f9a416u,
+        [DYNQ_ACTIVATION_GELU] = 0x751ab73fbbfa8acdu,
+        [DYNQ_ACTIVATION_TANH] = 0x625077ec5c6ea246u,
+        [DYNQ_ACTIVATION_SIGMOID] = 0xd448dc9c4c21393du,
     };
     for (int i = DYNQ_ACTIVATION_NONE; i <= DYNQ_ACTIVATION_SIGMOID; i++) {
         const uint64_t hash = hash_of((dynq_activation)i);

@@ -77,7 +77,7 @@ test_aarch64() {
   fi
   ninja -C "$aarch64"
   kernel_check "kernels, emulated aarch64 CPU \"max\"" qemu-aarch64 -cpu max \
-    "$aarch64/tests/dynq-kernel-check" --cases 500
+    "$aarch64/tests/dynq-kernel-check" --cases 20000
   emulated max &
   { emulated cortex-a76 'kernels*' 'session/*'; emulated cortex-a53 'kernels*' 'session/*'; } &
   wait

@@ -63,7 +63,7 @@ def main():
     # exp(r) on [-ln2/2, ln2/2], relative error; 1 + r is exact.
     r = nodes(-math.log(2) / 2 * 1.0001, math.log(2) / 2 * 1.0001)
     exp = fit(r, np.exp(r), np.exp(-r), [1.0, 1.0], 6)
-    show("exp", exp)
+    show("exp", [2 * c for c in exp[1:]])
     print(f"    relative error {np.abs(evaluate(exp, r) * np.exp(-r) - 1).max():.2g}")
 
     # ln 2 as the sum of two floats, the first so short that its product with n is exact.
@@ -72,25 +72,17 @@ def main():
     print(f"ln2: {hexadecimal(high)} + {hexadecimal(low)}")
     print(f"log2(e): {hexadecimal(np.float32(1 / math.log(2)))}")
 
-    # (tanh(x) / x - 1) / x^2 as a polynomial in u = x^2, for |x| < 0.6; relative error of tanh.
-    x = nodes(1e-2, 0.6)
-    u = x * x
-    tanh = fit(u, (np.tanh(x) / x - 1) / u, u * x / np.tanh(x), [], 4)
-    show("tanh", tanh)
-    error = np.abs((x + x * u * evaluate(tanh, u)) / np.tanh(x) - 1).max()
-    print(f"    relative error {error:.2g}")
-
-    # log(erfc(t)) as a polynomial without constant term. The error of erfc is erfc times the error
-    # of its logarithm; the power 0.6 gives the tail, which the range up to 10.1 would otherwise
-    # not have at all, a share. The polynomial must keep falling beyond, so that exp gives 0.
-    t = nodes(0, 10.1)
-    erfc = np.array([math.erfc(v) for v in t])
-    log_erfc = fit(t, np.log(erfc), erfc**0.6, [0.0], 10)
-    show("log erfc", log_erfc[1:])
-    error = np.abs(np.exp(evaluate(log_erfc, t)) - erfc)
-    print(f"    absolute error of erfc {error.max():.2g}")
-    wide = evaluate(log_erfc, np.linspace(0, 1000, 1000001))
-    assert log_erfc[-1] < 0 and (np.diff(wide) < 0).all() and wide[10100] < -104
+    # log(Phi(y)) for y <= 0, the constant being the float nearest to log(1/2). The error of Phi is Phi
+    # times the error of its logarithm; the power 0.7 gives the tail, which the range down to where
+    # exp gives 0 would otherwise not have at all, a share. The polynomial must keep falling beyond.
+    y = nodes(-13.1, 0)
+    phi = np.array([math.erfc(-v / math.sqrt(2)) / 2 for v in y])
+    log_phi = fit(y, np.log(phi), phi**0.7, [float(np.float32(math.log(0.5)))], 8)
+    show("log Phi", log_phi)
+    error = np.abs(np.exp(evaluate(log_phi, y)) - phi)
+    print(f"    absolute error of Phi {error.max():.2g}")
+    wide = evaluate(log_phi, np.linspace(-1000, 0, 1000001))
+    assert (np.diff(wide) > 0).all() and evaluate(log_phi, -13.1) < -87
 
 
 if __name__ == "__main__":
