@@ -14,6 +14,8 @@
 #define S8_ROWS                                                                                    \
     4 /* by one panel: 8 sums, 2 weights, 2 constants, a, |a| and two products in 16 registers */
 #define S8_MANY_ROWS 4
+#define S8_SLOW_ROWS 0
+#define S8_COLUMNS   64
 
 /* The sums are of (q - 128) * w: |q - 128| is an unsigned byte again and its sign can move to the
  * weight, and then the 16-bit sums of vpmaddubsw cannot saturate: 2 * 128 * 127 < 32768. */

@@ -13,6 +13,8 @@
 
 #define S8_ROWS      12 /* by two panels: 24 sums, 2 weights and a broadcast in 32 registers */
 #define S8_MANY_ROWS 6  /* by four panels */
+#define S8_SLOW_ROWS 0
+#define S8_COLUMNS   64
 #define S8_OFFSET    0
 
 typedef __m512i dot_codes;

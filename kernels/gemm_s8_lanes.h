@@ -3,6 +3,10 @@
  *
  *   S8_ROWS       rows of the tallest tile
  *   S8_MANY_ROWS  rows of a tile where one tile is not enough for all
+ *   S8_COLUMNS    16 to 64: columns that all tiles pass before the next, so that their weights
+ *                 stay in L1
+ *   S8_SLOW_ROWS  0: tiles are about equally tall. Or a number of rows whose tile is slow: tiles
+ *                 are as tall as they may be, and a rest, unless that were so many rows
  *   S8_OFFSET     what dot_broadcast takes from every code: 0, or 128 where an instruction
  *                 multiplies signed bytes with signed bytes
  *   dot_codes     four codes of a row, repeated in all lanes
@@ -246,9 +250,10 @@ LANES_INLINE void s8_fetch(const int panels, const int8_t *w, size_t panel_size)
 
 LANES_INLINE void s8_fetch_ahead(const s8_columns *c, const int8_t *ahead)
 {
-    if (c->ahead_step != 0) {
+    const int always = S8_ROWS == 1; /* Clang spills sums around a branch in so full a tile */
+    if (always || c->ahead_step != 0) {
         __builtin_prefetch(ahead, 0, 2);
-        if (c->ahead_pairs) {
+        if (always || c->ahead_pairs) {
             __builtin_prefetch(ahead + 64, 0, 2);
         }
     }
@@ -330,9 +335,10 @@ LANES_INLINE void s8_across(const int rows, const int panels, const int turns, c
 }
 
 /* `rows` (1 to S8_ROWS) by `columns` (16 to 64, whole panels): s8_across with the constants that
- * suit the registers. */
-static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t columns,
-                         const s8_sums *out);
+ * suit the registers. Not inline: GCC would keep constants of the loops around it in registers that
+ * the sums need. */
+__attribute__((noinline)) static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row,
+                                                   size_t columns, const s8_sums *out);
 
 #if S8_OFFSET != 0
 /* What sums of (q - S8_OFFSET) * w lack to those of q * w. */
@@ -396,7 +402,7 @@ static void s8_plan_ahead(s8_columns *c, size_t tiles)
     if (tiles == 1) {
         c->stream = g->rows > 4 && tile_bytes <= S8_L1_SHARE ? tile_bytes : far;
     } else {
-        c->ahead_step = (256 + tiles - 1) / tiles;
+        c->ahead_step = (4 * S8_COLUMNS + tiles - 1) / tiles;
         c->ahead_pairs = tiles < 4;
     }
 }
@@ -407,9 +413,11 @@ static void s8_block_columns(s8_columns *c, size_t columns, size_t tiles)
     const int whole = columns % 16 == 0;
     const int to_y = g->sums == NULL && whole && g->epilogue.activation <= DYNQ_ACTIVATION_RELU;
     int32_t sums[S8_ROWS * TILE_COLUMNS];
+    const int even = S8_SLOW_ROWS == 0 || g->rows % S8_MANY_ROWS == S8_SLOW_ROWS;
     size_t row = 0;
     for (size_t i = 0; i < tiles; i++) {
-        const size_t rows = g->rows / tiles + (i < g->rows % tiles);
+        const size_t rows = even ? g->rows / tiles + (i < g->rows % tiles)
+                                 : lanes_smaller(S8_MANY_ROWS, g->rows - row);
         s8_sums out = {.sums = to_y ? NULL : sums, .stride = TILE_COLUMNS};
         if (g->sums != NULL && whole) {
             out = (s8_sums){g->sums + row * g->sums_stride + c->column, g->sums_stride};
@@ -437,12 +445,13 @@ static s8_kind s8_kind_of(const dynq_gemm_s8 *g)
 static void s8_block(const dynq_gemm_s8 *g, range_lanes *ranges)
 {
     const size_t tiles = g->rows <= S8_ROWS ? 1 : (g->rows + S8_MANY_ROWS - 1) / S8_MANY_ROWS;
+    const size_t width = tiles == 1 ? TILE_COLUMNS : S8_COLUMNS;
     s8_columns c = {.gemm = g, .kind = s8_kind_of(g), .ranges = ranges};
     s8_plan_ahead(&c, tiles);
-    for (; c.column < g->columns; c.column += TILE_COLUMNS) {
-        const size_t columns = lanes_smaller(TILE_COLUMNS, g->columns - c.column);
+    for (; c.column < g->columns; c.column += width) {
+        const size_t columns = lanes_smaller(width, g->columns - c.column);
         s8_columns_prepare(&c, columns);
-        c.ahead = c.panels + TILE_COLUMNS * g->kpad;
+        c.ahead = c.panels + width * g->kpad;
         if (c.column + columns == g->columns) {
             c.ahead = g->next == NULL ? c.panels : g->next;
         }

@@ -7,10 +7,14 @@
 /* Best first. The only place that says which kernels there are and which one wins. */
 static const dynq_kernel *const table[] = {
 #ifdef DYNQ_HAVE_X86
-    &dynq_kernel_avx512_vnni, &dynq_kernel_avx2,
+    &dynq_kernel_avx512_vnni,    /* 64 products an instruction */
+    &dynq_kernel_avx512_vl_vnni, /* 32, on the same CPUs: for who wants to spare them zmm */
+    &dynq_kernel_avx_vnni,       /* 32, in half as many registers */
+    &dynq_kernel_avx2,
 #endif
 #ifdef DYNQ_HAVE_AARCH64
-    &dynq_kernel_neon_i8mm,   &dynq_kernel_neon_dotprod,
+    &dynq_kernel_neon_i8mm,    /* 32 */
+    &dynq_kernel_neon_dotprod, /* 16 */
 #endif
     &dynq_kernel_ref,
 };

@@ -13,6 +13,8 @@
 
 #define S8_ROWS      6 /* by one panel: 24 sums, 4 weights and a row's codes in 32 registers */
 #define S8_MANY_ROWS 6
+#define S8_SLOW_ROWS 0
+#define S8_COLUMNS   64
 
 /* A code less 128 is a signed byte; the sums are of (q - 128) * w. */
 #define S8_OFFSET 128

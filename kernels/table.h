@@ -6,9 +6,13 @@
 #include "kernels/kernel.h"
 
 extern const dynq_kernel dynq_kernel_ref;
-extern const dynq_kernel dynq_kernel_avx2;         /* in builds for x86-64 only */
-extern const dynq_kernel dynq_kernel_avx512_vnni;  /* likewise */
-extern const dynq_kernel dynq_kernel_neon_dotprod; /* in builds for aarch64 only */
-extern const dynq_kernel dynq_kernel_neon_i8mm;    /* likewise */
+/* In builds for x86-64 only. */
+extern const dynq_kernel dynq_kernel_avx2;
+extern const dynq_kernel dynq_kernel_avx_vnni;
+extern const dynq_kernel dynq_kernel_avx512_vl_vnni;
+extern const dynq_kernel dynq_kernel_avx512_vnni;
+/* In builds for aarch64 only. */
+extern const dynq_kernel dynq_kernel_neon_dotprod;
+extern const dynq_kernel dynq_kernel_neon_i8mm;
 
 #endif

@@ -1,0 +1,59 @@
+/* AVX-512 VL with VNNI: 32 products of bytes in an instruction and twice the registers of avx_vnni,
+ * for CPUs that slow down for zmm. */
+#include "kernels/lanes_avx2.h"
+#include "kernels/float_lanes.h"
+#include "kernels/row_lanes.h"
+#include "kernels/table.h"
+
+#include <dynq/cpu.h>
+
+#define GEMM_F32_WIDE_ROWS 2 /* 16 accumulators, 8 weights and a broadcast in 32 registers */
+#include "kernels/gemm_f32_lanes.h"
+
+#define S8_ROWS      12 /* by one panel: 24 sums, 2 weights and a broadcast in 32 registers */
+#define S8_MANY_ROWS 6  /* by two panels */
+#define S8_SLOW_ROWS 0
+#define S8_COLUMNS   64
+#include "kernels/gemm_s8_ymm.h"
+
+static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t columns,
+                         const s8_sums *out)
+{
+    switch (rows) {
+    case 1: s8_across(1, 4, 2, c, row, columns, out); break;
+    case 2: s8_across(2, 2, 2, c, row, columns, out); break;
+    case 3: s8_across(3, 2, 2, c, row, columns, out); break;
+    case 4: s8_across(4, 2, 1, c, row, columns, out); break;
+    case 5: s8_across(5, 2, 1, c, row, columns, out); break;
+    case 6: s8_across(6, 2, 1, c, row, columns, out); break;
+    case 7: s8_across(7, 1, 1, c, row, columns, out); break;
+    case 8: s8_across(8, 1, 1, c, row, columns, out); break;
+    case 9: s8_across(9, 1, 1, c, row, columns, out); break;
+    case 10: s8_across(10, 1, 1, c, row, columns, out); break;
+    case 11: s8_across(11, 1, 1, c, row, columns, out); break;
+    default: s8_across(12, 1, 1, c, row, columns, out); break;
+    }
+}
+
+#define PROBE_WIDTH    12
+#define PROBE_PRODUCTS 4
+#include "kernels/probe_lanes.h"
+
+const dynq_kernel dynq_kernel_avx512_vl_vnni = {
+    .name = "avx512_vl_vnni",
+    .features = DYNQ_CPU_AVX2 | DYNQ_CPU_AVX512 | DYNQ_CPU_AVX512_VNNI,
+    .gemm_s8 = gemm_s8,
+    .gemm_f32 = gemm_f32,
+    .epilogue_s32 = epilogue_s32,
+    .epilogue_f32 = epilogue_f32,
+    .range = range,
+    .quantize = quantize,
+    .activate = activate,
+    .add = add,
+    .multiply = multiply,
+    .softmax = softmax,
+    .layer_norm = layer_norm,
+    .probe_s8 = probe_s8,
+    .probe_f32 = probe_f32,
+    .probe_read = probe_read,
+};
