@@ -11,9 +11,11 @@
     1 /* 8 accumulators, and of more rows 6 by 1 panel: 12, of 16 registers */
 #include "kernels/gemm_f32_lanes.h"
 
-#define S8_ROWS                                                                                    \
-    4 /* by one panel: 8 sums, 2 weights, 2 constants, a, |a| and two products in 16 registers */
-#define S8_MANY_ROWS 4
+/* One row by four panels: 8 sums, q and |q|, a weight, a product and the ones in 16 registers. The
+ * work on q counts little when it serves four panels: with more rows by fewer panels, or with the
+ * weights widened to 16 bits, there are more instructions to a product. */
+#define S8_ROWS      1
+#define S8_MANY_ROWS 1
 #define S8_SLOW_ROWS 0
 #define S8_COLUMNS   64
 
@@ -56,12 +58,8 @@ LANES_INLINE lanes_s32 dot_add(lanes_s32 acc, dot_codes q, lanes_s32 w)
 static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t columns,
                          const s8_sums *out)
 {
-    switch (rows) {
-    case 1: s8_across(1, 1, 2, c, row, columns, out); break;
-    case 2: s8_across(2, 1, 1, c, row, columns, out); break;
-    case 3: s8_across(3, 1, 1, c, row, columns, out); break;
-    default: s8_across(4, 1, 1, c, row, columns, out); break;
-    }
+    (void)rows;
+    s8_across(1, 4, 1, c, row, columns, out);
 }
 
 /* Without the sign trick, which is this kernel's own cost. The first assembly hides that operands
