@@ -15,7 +15,7 @@ case "$mode" in
   --sanitize)
     build=$source_root/build-sanitize cases=2000
     options=(-Db_sanitize=address,undefined -Db_lundef=false --buildtype=debugoptimized)
-    export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     ;;
   --compiler)
     export CC=${2:?the name of a compiler is missing}
