@@ -10,10 +10,10 @@
 #define GEMM_F32_WIDE_ROWS 2 /* 16 accumulators, 8 weights and a broadcast in 32 registers */
 #include "kernels/gemm_f32_lanes.h"
 
-#define S8_ROWS      12 /* by one panel: 24 sums, 2 weights and a broadcast in 32 registers */
-#define S8_MANY_ROWS 6  /* by two panels */
+#define S8_ROWS      6 /* by two panels: 24 sums, 4 weights and a broadcast in 32 registers */
+#define S8_MANY_ROWS 6
 #define S8_SLOW_ROWS 0
-#define S8_COLUMNS   64
+#define S8_COLUMNS   32 /* as wide as a tile */
 #include "kernels/gemm_s8_ymm.h"
 
 static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t columns,
@@ -25,13 +25,7 @@ static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t co
     case 3: s8_across(3, 2, 2, c, row, columns, out); break;
     case 4: s8_across(4, 2, 1, c, row, columns, out); break;
     case 5: s8_across(5, 2, 1, c, row, columns, out); break;
-    case 6: s8_across(6, 2, 1, c, row, columns, out); break;
-    case 7: s8_across(7, 1, 1, c, row, columns, out); break;
-    case 8: s8_across(8, 1, 1, c, row, columns, out); break;
-    case 9: s8_across(9, 1, 1, c, row, columns, out); break;
-    case 10: s8_across(10, 1, 1, c, row, columns, out); break;
-    case 11: s8_across(11, 1, 1, c, row, columns, out); break;
-    default: s8_across(12, 1, 1, c, row, columns, out); break;
+    default: s8_across(6, 2, 1, c, row, columns, out); break;
     }
 }
 
