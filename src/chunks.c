@@ -30,11 +30,6 @@
 #define TILE_COLUMNS 64 /* columns that a kernel's widest tile works on */
 #define ROW_STEP     8  /* rows of a chunk are a multiple, for the sake of the tiles */
 
-static size_t divide_up(size_t a, size_t b)
-{
-    return (a + b - 1) / b;
-}
-
 static size_t smaller(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -73,9 +68,9 @@ bool dynq_cut_by_rows_pays(size_t rows, uint32_t threads, uint64_t nanoseconds, 
 /* Rows in `chunks` parts, or more of DYNQ_ROW_BLOCK, at multiples of `unit`. */
 static void cut_rows(dynq_layout *layout, size_t chunks, size_t unit)
 {
-    const size_t least = divide_up(layout->rows, DYNQ_ROW_BLOCK / unit * unit);
+    const size_t least = dynq_divide_up(layout->rows, DYNQ_ROW_BLOCK / unit * unit);
     layout->row_unit = unit;
-    layout->row_units = divide_up(layout->rows, unit);
+    layout->row_units = dynq_divide_up(layout->rows, unit);
     layout->row_chunks = smaller(chunks > least ? chunks : least, layout->row_units);
 }
 
@@ -93,9 +88,10 @@ static size_t equal_parts(size_t units, size_t most, uint32_t threads)
 static void cut_columns(dynq_layout *layout, size_t unit, uint32_t threads)
 {
     const size_t useful = useful_chunks(layout->nanoseconds, threads);
-    const size_t wanted = divide_up(divide_up(useful, layout->row_chunks), threads) * threads;
+    const size_t wanted =
+        dynq_divide_up(dynq_divide_up(useful, layout->row_chunks), threads) * threads;
     layout->column_unit = unit;
-    layout->column_units = divide_up(layout->columns, unit);
+    layout->column_units = dynq_divide_up(layout->columns, unit);
     layout->column_chunks = equal_parts(layout->column_units, wanted, threads);
 }
 
@@ -107,9 +103,9 @@ static bool prefers_columns(const dynq_layout *layout, uint32_t threads)
 /* The same number of rows for each thread; columns are cut only to have more chunks. */
 static void cut_linear_by_rows(dynq_layout *layout, uint32_t threads)
 {
-    const size_t row_blocks = divide_up(layout->rows, DYNQ_ROW_BLOCK);
+    const size_t row_blocks = dynq_divide_up(layout->rows, DYNQ_ROW_BLOCK);
     layout->by_rows = true;
-    cut_rows(layout, divide_up(row_blocks, threads) * threads, ROW_STEP);
+    cut_rows(layout, dynq_divide_up(row_blocks, threads) * threads, ROW_STEP);
     cut_columns(layout, TILE_COLUMNS, threads);
 }
 
@@ -117,12 +113,12 @@ static void cut_linear_by_rows(dynq_layout *layout, uint32_t threads)
  * many rows are divided in two dimensions, and few rows at any panel. */
 static void cut_linear_by_columns(dynq_layout *layout, uint32_t threads)
 {
-    const size_t tiles = divide_up(layout->columns, TILE_COLUMNS);
+    const size_t tiles = dynq_divide_up(layout->columns, TILE_COLUMNS);
     if (tiles % threads == 0) {
         cut_columns(layout, TILE_COLUMNS, threads);
     } else if (layout->rows >= (size_t)threads * 2 * ROW_STEP) {
-        const size_t row_blocks = divide_up(layout->rows, DYNQ_ROW_BLOCK);
-        cut_rows(layout, divide_up(row_blocks, threads) * threads, ROW_STEP);
+        const size_t row_blocks = dynq_divide_up(layout->rows, DYNQ_ROW_BLOCK);
+        cut_rows(layout, dynq_divide_up(row_blocks, threads) * threads, ROW_STEP);
         cut_columns(layout, TILE_COLUMNS, threads);
     } else {
         cut_columns(layout, DYNQ_PANEL, threads);

@@ -1,14 +1,11 @@
 /* Linear steps on a foreign engine: its products or whole layers, and what is ours around them. */
 #include "src/operators.h"
 
+#include "src/memory.h"
+
 /* Sums that an engine leaves at a time, as long as these are enough rows. */
 #define FOREIGN_BYTES 262144
 #define FOREIGN_ROWS  128
-
-static size_t divide_up(size_t a, size_t b)
-{
-    return (a + b - 1) / b;
-}
 
 /* Rows of one call of a foreign engine for an INT8 step: their sums or results are still in a cache
  * when they are read again, but there are enough of them for weights that come from memory. */
@@ -16,7 +13,7 @@ static size_t foreign_rows(size_t rows, size_t columns)
 {
     const size_t wanted = FOREIGN_BYTES / sizeof(int32_t) / columns;
     const size_t most = wanted < FOREIGN_ROWS ? FOREIGN_ROWS : wanted;
-    return divide_up(rows, divide_up(rows, most));
+    return dynq_divide_up(rows, dynq_divide_up(rows, most));
 }
 
 /* The epilogue of a block whose products the engine has left at `products` (FP32: in the output).

@@ -4,9 +4,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* A huge page of x86-64 and, with 4 KiB granules, of aarch64. */
-#define HUGE_PAGE ((size_t)2 << 20)
-
 static void *default_allocate(void *context, size_t size, size_t alignment)
 {
     (void)context;
@@ -14,14 +11,15 @@ static void *default_allocate(void *context, size_t size, size_t alignment)
     if (alignment < sizeof(void *)) {
         alignment = sizeof(void *);
     }
-    const bool huge = size >= HUGE_PAGE;
-    if (posix_memalign(&pointer, huge ? HUGE_PAGE : alignment, size) != 0) {
+    const bool huge = size >= DYNQ_HUGE_BYTES;
+    if (posix_memalign(&pointer, huge ? DYNQ_HUGE_BYTES : alignment, size) != 0) {
         return NULL;
     }
+#ifdef MADV_HUGEPAGE
     if (huge) {
-        /* Weights are read from one end to the other: fewer entries of the TLB. Only advice. */
-        madvise(pointer, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+        madvise(pointer, size / DYNQ_HUGE_BYTES * DYNQ_HUGE_BYTES, MADV_HUGEPAGE); /* only advice */
     }
+#endif
     return pointer;
 }
 

@@ -36,4 +36,9 @@ static inline size_t dynq_round_up(size_t n, size_t step)
     return (n + step - 1) & ~(step - 1);
 }
 
+static inline size_t dynq_divide_up(size_t a, size_t b)
+{
+    return a / b + (a % b != 0);
+}
+
 #endif

@@ -119,8 +119,9 @@ static const int8_t *panels_of(const dynq_session *session, size_t index, size_t
  * next chunk's, or where its share of the next INT8 layer begins. NULL: there is none. */
 static const int8_t *next_panels(const dynq_session *session, size_t index, size_t chunk)
 {
-    const size_t threads = session->threads;
-    const size_t chunks = dynq_layout_chunks(&session->layouts[index]);
+    const dynq_layout *layout = &session->layouts[index];
+    const size_t threads = layout->shared ? session->threads : 1;
+    const size_t chunks = dynq_layout_chunks(layout);
     const size_t thread = ((chunk + 1) * threads - 1) / chunks; /* that begins with this chunk */
     if (chunk + 1 < chunks * (thread + 1) / threads) {
         return panels_of(session, index, chunk + 1);

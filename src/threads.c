@@ -331,7 +331,7 @@ void dynq_thread_pool_give(dynq_thread_pool *pool)
 static void wake(dynq_thread_pool *pool, const dynq_task *task)
 {
     const uint32_t sleepers = atomic_load_explicit(&pool->sleepers, memory_order_relaxed);
-    if (sleepers == 0 || pool->woke) {
+    if (sleepers == 0 || pool->woke || task->chunks < 2) {
         return;
     }
     pool->alone_ns += task->nanoseconds;

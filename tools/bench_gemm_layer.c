@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include <dynq/calibration.h>
 #include <dynq/graph.h>
@@ -59,6 +60,7 @@ size_t gemm_copy_bytes(int line, size_t rows, size_t k, size_t n)
     const size_t weights = gemm_weight_bytes(line, k, n);
     switch (line) {
     case GEMM_ONEDNN_INT8: return 2 * weights + rows * (k + n * sizeof(int32_t));
+    case GEMM_ONEDNN_FP32:
     case GEMM_OPENBLAS_FP32: return 2 * weights; /* and transposed */
     case GEMM_DYNAMIC:
     case GEMM_STATIC: return weights + rows * k;
@@ -161,9 +163,15 @@ static void *take_block(void *context, size_t size, size_t alignment)
 {
     copy *self = context;
     void *bytes = NULL;
-    if (posix_memalign(&bytes, alignment, size) != 0) {
+    const int huge = size >= DYNQ_HUGE_BYTES;
+    if (posix_memalign(&bytes, huge ? DYNQ_HUGE_BYTES : alignment, size) != 0) {
         return NULL;
     }
+#ifdef MADV_HUGEPAGE
+    if (huge) {
+        madvise(bytes, size / DYNQ_HUGE_BYTES * DYNQ_HUGE_BYTES, MADV_HUGEPAGE);
+    }
+#endif
     if (size < self->smallest_weights && self->block_count < MAX_BLOCKS) {
         self->blocks[self->block_count++] = (block){bytes, size};
     }

@@ -47,6 +47,20 @@ static dynq_status find_amounts(gemm_probe *self, int which, dynq_error *error)
     return DYNQ_OK;
 }
 
+/* Memory without advice for huge pages, whatever its size. */
+static void *take_small_pages(void *context, size_t size, size_t alignment)
+{
+    (void)context;
+    void *bytes = NULL;
+    return posix_memalign(&bytes, alignment, size) == 0 ? bytes : NULL;
+}
+
+static void release_pages(void *context, void *bytes)
+{
+    (void)context;
+    free(bytes);
+}
+
 dynq_status gemm_probe_open(const gemm_bench *self, dynq_thread_pool *pool, int cold,
                             const size_t bytes[2], gemm_probe *result, dynq_error *error)
 {
@@ -55,10 +69,15 @@ dynq_status gemm_probe_open(const gemm_bench *self, dynq_thread_pool *pool, int 
         const size_t window = COLD_WINDOW < probe.total ? COLD_WINDOW : probe.total;
         probe.bytes[which] = cold ? window : bytes[which];
     }
-    const dynq_probe_options options = {.size = sizeof options,
-                                        .kernel = self->call->common.kernel,
-                                        .pool = pool,
-                                        .bytes = probe.total};
+    /* On pages like those of the INT8 weights: small layers do not get huge ones. */
+    const dynq_allocator small_pages = {.allocate = take_small_pages, .release = release_pages};
+    const dynq_probe_options options = {
+        .size = sizeof options,
+        .kernel = self->call->common.kernel,
+        .pool = pool,
+        .bytes = probe.total,
+        .allocator = bytes[0] < DYNQ_HUGE_BYTES ? &small_pages : NULL,
+    };
     dynq_status status = dynq_probe_create(&options, &probe.probe, error);
     for (int which = 0; which < 2 && status == DYNQ_OK; which++) {
         status = find_amounts(&probe, which, error);

@@ -5,6 +5,11 @@
 #include <dynq/api.h>
 #include <stddef.h>
 
+/* Allocations of this size and more begin at a multiple of it and are advised to lie on huge pages
+ * (Linux), where no allocator is given and in the engines of dynq: weights are read from one end to
+ * the other, and need fewer entries of the TLB then. */
+#define DYNQ_HUGE_BYTES ((size_t)2 << 20)
+
 /* Where an object takes its memory from. Passing NULL for a `const dynq_allocator *` means the C
  * library's allocator. The struct is copied into each object made with it, so it may be a local
  * variable; what `context` points to must outlive those objects.

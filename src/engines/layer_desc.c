@@ -2,6 +2,9 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 dynq_status dynq_engine_fail(dynq_error *error, dynq_status status, const dynq_engine *engine,
                              const dynq_engine_layer_desc *desc, const char *reason)
@@ -58,4 +61,22 @@ dynq_status dynq_engine_check_call(const dynq_engine_layer_desc *desc, dynq_prec
         return DYNQ_ERR_ARGUMENT;
     }
     return rows > 1 && (x_stride > INT32_MAX || y_stride > INT32_MAX) ? DYNQ_ERR_LIMIT : DYNQ_OK;
+}
+
+void *dynq_engine_alloc_weights(size_t bytes)
+{
+    enum { CACHE_LINE = 64 };
+    const int huge = bytes >= DYNQ_HUGE_BYTES;
+    void *pointer = NULL;
+    if (posix_memalign(&pointer, huge ? DYNQ_HUGE_BYTES : CACHE_LINE, bytes == 0 ? 1 : bytes) !=
+        0) {
+        return NULL;
+    }
+#ifdef MADV_HUGEPAGE
+    if (huge) {
+        madvise(pointer, bytes / DYNQ_HUGE_BYTES * DYNQ_HUGE_BYTES,
+                MADV_HUGEPAGE); /* only advice */
+    }
+#endif
+    return memset(pointer, 0, bytes);
 }

@@ -4,6 +4,7 @@
 #define DYNQ_SRC_ENGINES_LAYER_DESC_H
 
 #include <dynq/engine.h>
+#include <dynq/memory.h>
 #include <dynq/status.h>
 #include <stddef.h>
 
@@ -21,5 +22,9 @@ dynq_status dynq_engine_check_call(const dynq_engine_layer_desc *desc, dynq_prec
 /* Fills *error (NULL is fine): "node 'NAME': ENGINE: REASON". Returns `status`. */
 dynq_status dynq_engine_fail(dynq_error *error, dynq_status status, const dynq_engine *engine,
                              const dynq_engine_layer_desc *desc, const char *reason);
+
+/* `bytes` zeroed bytes for weights, aligned as dynq/memory.h says; NULL if memory is out. Given
+ * back with free(). */
+void *dynq_engine_alloc_weights(size_t bytes);
 
 #endif

@@ -254,7 +254,7 @@ static int copy_weights(onednn_layer *layer, const int8_t *codes)
         memcpy(layer->codes, codes, n * k);
     }
     if (wants_sgemm(&layer->desc)) {
-        layer->transposed = calloc(k, n * sizeof *layer->transposed);
+        layer->transposed = dynq_engine_alloc_weights(k * n * sizeof *layer->transposed);
         for (size_t i = 0; layer->transposed != NULL && i < n * k; i++) {
             layer->transposed[i % k * n + i / k] = layer->desc.weights_f32[i];
         }

@@ -1,22 +1,8 @@
 #include "src/engines/onednn_weights.h"
 
+#include "src/engines/layer_desc.h"
+
 #include <stdlib.h>
-#include <sys/mman.h>
-
-enum { CACHE_LINE = 64, HUGE_PAGE = 2 << 20 };
-
-/* Huge pages are only advised: weights beyond the caches otherwise pay for a TLB miss every 4 KB.
- */
-static void *allocate(size_t bytes)
-{
-    const size_t step = bytes < HUGE_PAGE / 2 ? CACHE_LINE : HUGE_PAGE;
-    const size_t rounded = (bytes + step - 1) / step * step;
-    void *data = rounded < bytes ? NULL : aligned_alloc(step, rounded);
-    if (data != NULL && step == HUGE_PAGE) {
-        madvise(data, rounded, MADV_HUGEPAGE);
-    }
-    return data;
-}
 
 static dnnl_status_t reorder(const dynq_onednn_store *store, dynq_onednn_layout layout,
                              dnnl_memory_t packed)
@@ -47,7 +33,7 @@ static dnnl_status_t reorder(const dynq_onednn_store *store, dynq_onednn_layout 
 static dnnl_status_t fill(const dynq_onednn_store *store, dynq_onednn_layout layout,
                           dynq_onednn_weights *weights)
 {
-    weights->data = allocate(dnnl_memory_desc_get_size(layout));
+    weights->data = dynq_engine_alloc_weights(dnnl_memory_desc_get_size(layout));
     if (weights->data == NULL) {
         return dnnl_out_of_memory;
     }

@@ -103,7 +103,7 @@ static dynq_status layer_create(const dynq_engine_layer_desc *desc, void **resul
                                 "its pthread or serial build");
     }
     blas_layer *layer = calloc(1, sizeof *layer);
-    float *transposed = calloc(desc->k, desc->n * sizeof *transposed);
+    float *transposed = dynq_engine_alloc_weights(desc->k * desc->n * sizeof *transposed);
     if (layer == NULL || transposed == NULL) {
         free(layer);
         free(transposed);
