@@ -76,7 +76,7 @@ typedef struct dynq_gemm_f32 {
 } dynq_gemm_f32;
 
 /* A block of floats to codes: q[m][c] = rne(clamp(x * inv, qmin - zero, 255 - zero)) + zero for c <
- * columns, and the zero point for columns <= c < padded. A NaN in x gives some code. */
+ * columns, and the zero point for columns <= c < padded. A NaN in x gives qmin. */
 typedef struct dynq_quantize_block {
     size_t rows, columns, padded;
     const float *x;

@@ -6,7 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DYNQ_ROW_BLOCK 96 /* rows of a chunk at most; a multiple of the rows of every tile */
+/* Rows of a chunk at most, unless an engine takes all of them: as many as pass over a block of
+ * weights while it stays in the cache (S8_BLOCK_ROWS of kernels/gemm_s8_lanes.h). */
+#define DYNQ_ROW_BLOCK 96
 
 /* What work is cut for: how many threads, and what each should meet again and again. By columns, it
  * is its panels of weights, and every thread reads the whole input. By rows, it is its rows from

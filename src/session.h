@@ -1,6 +1,7 @@
 /* The inside of a session, shared by the files that make one up: session.c (creation and
  * queries), weights.c (layers as the engine wants them), run.c (a run from start to end),
- * operators.c (one chunk of a step, cut by chunks.c), ranges.c (parameters from ranges). */
+ * operators.c and foreign.c (one chunk of a step, native or on an engine, cut by chunks.c),
+ * ranges.c (parameters from ranges). */
 #ifndef DYNQ_SRC_SESSION_H
 #define DYNQ_SRC_SESSION_H
 

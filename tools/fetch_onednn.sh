@@ -42,7 +42,7 @@ for name in sorted(os.listdir(wheels)):
     with zipfile.ZipFile(os.path.join(wheels, name)) as wheel:
         for member in wheel.infolist():
             found = wanted.match(member.filename)
-            if not found or member.is_dir():
+            if not found or member.is_dir() or ".." in member.filename.split("/"):
                 continue
             path = os.path.join(root, found[1] or "lib/" + found[2])
             os.makedirs(os.path.dirname(path), exist_ok=True)

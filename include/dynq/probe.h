@@ -20,8 +20,8 @@ typedef struct dynq_probe dynq_probe;
 typedef struct dynq_probe_options {
     size_t size;            /* sizeof(dynq_probe_options) */
     const char *kernel;     /* NULL: the best this CPU supports */
-    dynq_thread_pool *pool; /* all its threads work (borrowed, outlives the probe); NULL: only the
-                             * calling thread */
+    dynq_thread_pool *pool; /* all its threads work (borrowed, outlives the probe), unless a session
+                             * has them just then; NULL: only the calling thread */
     size_t bytes;           /* memory to read; 0: none */
     const dynq_allocator *allocator; /* of that memory. The same as the weights of a model get: the
                                       * same kind of pages */

@@ -25,7 +25,7 @@ extern void omp_set_num_threads(int threads);
 
 /* The whole layer in one primitive spares a pass over the sums, but is called with vectors made for
  * every range. INT8, one thread, s32 and our epilogue first, microseconds for K x N = 384 x 384 and
- * 768 x 3072 on a Sapphire Rapids Xeon, oneDNN 2.6.3: M = 4: 2.9, 3.1 and 67, 65; M = 8: 5.1, 5.1
+ * 768 x 3072 on a Emerald Rapids Xeon, oneDNN 2.6.3: M = 4: 2.9, 3.1 and 67, 65; M = 8: 5.1, 5.1
  * and 104, 97; M = 64: 35, 33 and 577, 478; M = 512: 301, 267 and 4532, 3819. */
 enum { WHOLE_ROWS = 8 };
 
