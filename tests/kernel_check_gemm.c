@@ -136,6 +136,13 @@ static void finish_panel(int8_t *panel, size_t width, size_t k, size_t kpad, int
     }
 }
 
+/* An address that may be fetched ahead but not read: the unmapped page behind the panels. */
+static const int8_t *unreadable(const kernel_case *c)
+{
+    const guarded *memory = &c->inputs[INPUT_PANELS];
+    return (const int8_t *)memory->bytes + memory->size;
+}
+
 static void make_gemm_s8(kernel_case *c)
 {
     dynq_gemm_s8 *g = &c->call.gemm_s8;
@@ -149,6 +156,10 @@ static void make_gemm_s8(kernel_case *c)
         s.columns = case_between(c, 1, 20);
         s.k = 70016;
         kind = CODES_EXTREME;
+    } else if (case_chance(c, 32)) { /* more rows than a kernel passes over its weights at once */
+        s.rows = case_between(c, 80, 200);
+        s.columns = case_between(c, 1, case_chance(c, 4) ? 140 : 40);
+        s.k = case_between(c, 1, 100);
     }
     c->codes = code_names[kind];
     *g = (dynq_gemm_s8){.rows = s.rows, .columns = s.columns};
@@ -169,6 +180,7 @@ static void make_gemm_s8(kernel_case *c)
                      column_sum + p * PANEL);
     }
     g->panels = case_view(c, INPUT_PANELS, weights);
+    g->next = case_chance(c, 2) ? unreadable(c) : NULL;
     if (case_chance(c, 4)) {
         g->sums_stride = g->columns + case_gap(c, 7);
         g->sums = (int32_t *)(void *)case_result(c, OUTPUT_INTEGERS, "sums", g->rows, g->columns,
@@ -189,8 +201,8 @@ static void run_gemm_s8(const kernel_case *c, const dynq_kernel *kernel)
 static void describe_gemm_s8(const kernel_case *c, FILE *out)
 {
     const dynq_gemm_s8 *g = &c->call.gemm_s8;
-    fprintf(out, "rows %zu, columns %zu, kpad %zu, q_stride %zu, %s", g->rows, g->columns, g->kpad,
-            g->q_stride, c->codes);
+    fprintf(out, "rows %zu, columns %zu, kpad %zu, q_stride %zu, %s%s", g->rows, g->columns,
+            g->kpad, g->q_stride, c->codes, g->next != NULL ? ", next" : "");
     if (g->sums != NULL) {
         fprintf(out, ", sums_stride %zu", g->sums_stride);
         return;
