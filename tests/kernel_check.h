@@ -90,7 +90,6 @@ typedef struct check_function {
     const char *name;
     void (*make)(kernel_case *c);
     void (*run)(const kernel_case *c, const dynq_kernel *kernel);
-    void (*settle)(const kernel_case *c); /* evens out what the contract leaves open; may be NULL */
     void (*describe)(const kernel_case *c, FILE *out);
 } check_function;
 

@@ -151,9 +151,6 @@ static int call(kernel_case *c, const check_function *function, const dynq_kerne
     running = 1;
     function->run(c, kernel);
     running = 0;
-    if (function->settle != NULL) {
-        function->settle(c);
-    }
     return canaries_live(c);
 }
 
