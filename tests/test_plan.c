@@ -4,6 +4,9 @@
 
 #include <criterion/criterion.h>
 #include <dynq/graph.h>
+#include <dynq/quantize.h>
+#include <float.h>
+#include <math.h>
 #include <stdint.h>
 
 Test(plan, buffers_that_live_together_do_not_overlap)
@@ -72,4 +75,38 @@ Test(plan, a_tap_keeps_the_value_it_looks_at)
     cr_assert_eq(plan->arena_bytes, 128);
     dynq_plan_free(plan);
     dynq_model_free(model);
+}
+
+/* Of the only linear layer in INT8: x -> fc -> y, or + x. */
+static bool is_bounded(float largest_bias, bool with_residual)
+{
+    const float biases[2] = {0, largest_bias};
+    const dynq_tensor own = {.dtype = DYNQ_F32, .rank = 1, .shape = {2}, .data = biases};
+    dynq_graph *g = dynq_graph_create(NULL);
+    const dynq_value x = dynq_input(g, "x", 2), fc = dynq_linear(g, "fc", x, &weight, &own);
+    dynq_output(g, "y", with_residual ? dynq_add(g, "sum", fc, x) : fc);
+    dynq_model *fp32 = NULL, *int8 = NULL;
+    cr_assert_eq(dynq_graph_finish(g, &fp32, NULL), DYNQ_OK);
+    cr_assert_eq(dynq_quantize(fp32, NULL, &int8, NULL), DYNQ_OK);
+    const bool tapped[3] = {false};
+    const dynq_plan_request request = {.max_rows = 5, .tapped = tapped};
+    const dynq_allocator allocator = dynq_allocator_or_default(NULL);
+    dynq_plan *plan = NULL;
+    cr_assert_eq(dynq_plan_create(int8, &request, &allocator, &plan, NULL), DYNQ_OK);
+    const dynq_step *layer = &plan->steps[plan->step_count - 1];
+    cr_assert_eq(layer->kind, DYNQ_STEP_LINEAR_S8);
+    const bool bounded = layer->bounded;
+    dynq_plan_free(plan);
+    dynq_model_free(fp32);
+    dynq_model_free(int8);
+    return bounded;
+}
+
+Test(plan, moderate_biases_without_residual_bound_a_layer)
+{
+    cr_assert(is_bounded(0.0f, false));
+    cr_assert(is_bounded(-DYNQ_MODERATE, false));
+    cr_assert_not(is_bounded(nextafterf(DYNQ_MODERATE, INFINITY), false));
+    cr_assert_not(is_bounded(-FLT_MAX, false));
+    cr_assert_not(is_bounded(0.0f, true));
 }
