@@ -4,6 +4,7 @@
 #include "tests/samples.h"
 
 #include <criterion/criterion.h>
+#include <fenv.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -177,6 +178,46 @@ Test(session_threads, an_executor_may_run_its_tasks_in_any_order_on_any_threads)
     check_session(model, (dynq_session_options){.executor = &executor}, 2);
     one_by_one = true;
     check_session(model, (dynq_session_options){.executor = &executor}, 2);
+    dynq_model_free(model);
+}
+
+/* Asked by adding, as fegetround() may look at another unit than the one that adds floats. */
+static bool rounds_down(void)
+{
+    volatile float one = 1.0f, tiny = 0x1p-30f;
+    return one - tiny < one;
+}
+
+static void rounding_down(void *context, size_t tasks, void (*task)(void *, size_t),
+                          void *task_context)
+{
+    *(size_t *)context += tasks;
+    for (size_t i = 0; i < tasks; i++) {
+        fesetround(FE_DOWNWARD);
+        task(task_context, i);
+        cr_assert(rounds_down());
+    }
+    fesetround(FE_TONEAREST);
+}
+
+/* Workers begin in the state of the thread that makes the pool; an executor's come as they are. */
+Test(session_threads, the_floating_point_state_of_threads_does_not_matter)
+{
+    dynq_model *model = make_int8();
+    make_expected(model);
+    cr_assert_eq(fesetround(FE_DOWNWARD), 0);
+    const dynq_thread_pool_options options = {
+        .size = sizeof options, .threads = 3, .oversubscribe = 1};
+    dynq_thread_pool *pool = NULL;
+    cr_assert_eq(dynq_thread_pool_create(&options, &pool, NULL), DYNQ_OK);
+    check_session(model, (dynq_session_options){.pool = pool}, 100);
+    dynq_thread_pool_free(pool);
+    cr_assert(rounds_down());
+    fesetround(FE_TONEAREST);
+    size_t tasks = 0;
+    const dynq_executor executor = {.context = &tasks, .threads = 3, .parallel_for = rounding_down};
+    check_session(model, (dynq_session_options){.executor = &executor}, 2);
+    cr_assert_gt(tasks, 0u);
     dynq_model_free(model);
 }
 
