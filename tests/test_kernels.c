@@ -1,4 +1,4 @@
-/* The kernel table and what the CPU can do. tests/kernel_check.c compares the kernels themselves. */
+/* The kernel table and what the CPU can do. kernel_check.c compares the kernels themselves. */
 #include "kernels/kernel.h"
 #include "src/cpu.h"
 

@@ -5,7 +5,7 @@
 #                                  of the CPU taken away, kernels on emulated CPUs, and everything on
 #                                  an emulated aarch64
 #   tools/test.sh --sanitize       every test in a build with AddressSanitizer and UBSan
-#   tools/test.sh --compiler NAME  kernels and units in a build of that compiler, e.g. clang
+#   tools/test.sh --compiler NAME  kernels and units in a build of that compiler, e.g. clang or a path
 set -euo pipefail
 source_root=$(cd "$(dirname "$0")/.." && pwd)
 . "$source_root/tools/packages.sh"
@@ -19,7 +19,8 @@ case "$mode" in
     ;;
   --compiler)
     export CC=${2:?the name of a compiler is missing}
-    build=$source_root/build-$CC cases=5000 packages=("$CC")
+    build=$source_root/build-$(basename "$CC") cases=5000
+    command -v "$CC" >/dev/null || packages=("$CC")
     ;;
   *) echo "usage: tools/test.sh [--sanitize | --compiler NAME]" >&2; exit 2 ;;
 esac
