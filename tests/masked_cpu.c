@@ -1,6 +1,8 @@
-/* Takes features away from the CPU: what is linked with -Wl,--wrap=dynq_cpu_features asks here. The
- * names in the environment's DYNQ_TEST_WITHOUT, e.g. "avx512_vnni,avx2", are those of `dynq info`.
- */
+/* Another CPU and another table of kernels, for tests: programs that are linked with -Wl,--wrap of
+ * these functions ask here. The CPU lacks the features in the environment's DYNQ_TEST_WITHOUT,
+ * named as `dynq info` does, e.g. "avx512_vnni,avx2". The kernel in DYNQ_TEST_KERNEL stands before
+ * those that need the same. */
+#include "kernels/kernel.h"
 #include "src/cpu.h"
 
 #include <stdio.h>
@@ -9,6 +11,11 @@
 
 uint32_t __real_dynq_cpu_features(void);
 uint32_t __wrap_dynq_cpu_features(void);
+const dynq_kernel *__real_dynq_kernel_at(size_t index);
+const dynq_kernel *__wrap_dynq_kernel_at(size_t index);
+const dynq_kernel *__real_dynq_kernel_best(uint32_t features);
+const dynq_kernel *__wrap_dynq_kernel_best(uint32_t features);
+const char *__wrap_dynq_kernel_name(size_t index);
 
 static uint32_t feature_of(const char *name, size_t length)
 {
@@ -32,4 +39,32 @@ uint32_t __wrap_dynq_cpu_features(void)
         name += length + (name[length] == ',');
     }
     return features;
+}
+
+/* What stands in the place of this entry: the wanted one and the first that needs the same have
+ * changed theirs. */
+static const dynq_kernel *exchange(const dynq_kernel *kernel)
+{
+    const dynq_kernel *wanted = dynq_kernel_find(getenv("DYNQ_TEST_KERNEL"));
+    if (wanted == NULL) {
+        return kernel;
+    }
+    const dynq_kernel *first = __real_dynq_kernel_best(wanted->features);
+    return kernel == first ? wanted : kernel == wanted ? first : kernel;
+}
+
+const dynq_kernel *__wrap_dynq_kernel_at(size_t index)
+{
+    return exchange(__real_dynq_kernel_at(index));
+}
+
+const dynq_kernel *__wrap_dynq_kernel_best(uint32_t features)
+{
+    return exchange(__real_dynq_kernel_best(features));
+}
+
+const char *__wrap_dynq_kernel_name(size_t index)
+{
+    const dynq_kernel *kernel = __wrap_dynq_kernel_at(index);
+    return kernel == NULL ? NULL : kernel->name;
 }

@@ -46,7 +46,23 @@ static void take_away(uint32_t features)
     cr_assert_eq(setenv("DYNQ_TEST_WITHOUT", names, 1), 0);
 }
 
-/* What the repeated test runs rely on: a feature taken away is gone for all who ask. */
+/* What the repeated test runs rely on: any kernel can stand before those that need the same ... */
+Test(kernels, the_wanted_one_of_equals_is_best)
+{
+    const dynq_kernel *kernel = NULL;
+    for (size_t i = 0; (kernel = dynq_kernel_at(i)) != NULL; i++) {
+        cr_assert_eq(setenv("DYNQ_TEST_KERNEL", kernel->name, 1), 0);
+        cr_assert_eq(dynq_kernel_best(kernel->features), kernel);
+        size_t place = 0;
+        while (strcmp(dynq_kernel_name(place), kernel->name) != 0) {
+            cr_assert_neq(dynq_kernel_at(place++)->features, kernel->features);
+        }
+        cr_assert_eq(dynq_kernel_at(place), kernel);
+        cr_assert_eq(unsetenv("DYNQ_TEST_KERNEL"), 0);
+    }
+}
+
+/* ... and a feature taken away is gone for all who ask. */
 Test(kernels, features_taken_away_are_gone)
 {
     dynq_cpu cpu;

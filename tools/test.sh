@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need, builds with warnings as errors, and runs the tests. The last line is
 # "N passed, N failed".
-#   tools/test.sh                  every test, then those of units and of the command again with features
-#                                  of the CPU taken away, kernels on emulated CPUs, and everything on
-#                                  an emulated aarch64
+#   tools/test.sh                  every test, then those of units and of the command again on every
+#                                  kernel that this CPU runs, kernels on emulated CPUs, and everything
+#                                  on an emulated aarch64
 #   tools/test.sh --sanitize       every test in a build with AddressSanitizer and UBSan
 #   tools/test.sh --compiler NAME  kernels and units in a build of that compiler, e.g. clang or a path
 set -euo pipefail
@@ -34,7 +34,7 @@ if [ ! -f "$build/build.ninja" ]; then
 fi
 ninja -C "$build"
 
-passed=0 failed=0
+passed=0 failed=0 kernels_checked=' ' kernels_skipped=' '
 # count LABEL PASSED FAILED: adds to the totals that the last line shows.
 count() {
   passed=$((passed + $2)) failed=$((failed + $3))
@@ -97,6 +97,8 @@ kernel_check() {
   local label=$1 log=$build/kernel-check.log status=0 numbers
   shift
   "$@" 2>&1 | tee "$log" || status=$?
+  kernels_checked+=$(sed -nE 's/^gemm_s8 .*cases:(.*)/\1/p' "$log")' '
+  kernels_skipped+=$(sed -n 's/ skipped, this CPU lacks:.*//p' "$log" | tr '\n' ' ')
   numbers=$(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log")
   case "$status $numbers" in
     '0 '[1-9]*' 0' | '1 '*' '[1-9]*) read -r good bad <<<"$numbers" ;;
@@ -129,28 +131,43 @@ command_tests() {
   count "$label" $((ran - bad)) "$bad"
 }
 
-# without_features: units and command again on each kernel that this CPU would choose if it had not the
-# features of the better ones, which go one by one.
-without_features() {
-  local kernel feature before=''
+# other_kernels: units and command again on every kernel that this CPU runs: those that it would choose if
+# it had not the features of the better ones, which go one by one, and those that need no fewer.
+other_kernels() {
+  local list chosen needs kernel first='' before='' cpu
   export DYNQ_TEST_WITHOUT=
   while true; do
-    read -r kernel feature < <("$build/tests/dynq-kernel-check" --list |
-      awk '$2 == "chosen" { print $1, (NF > 2 ? $NF : "") }') || true
-    if [ "${kernel:-$before}" = "$before" ]; then
-      count "a kernel but ${before:-the first} without $DYNQ_TEST_WITHOUT" 0 1
+    cpu=${DYNQ_TEST_WITHOUT:+, CPU without $DYNQ_TEST_WITHOUT}
+    list=$("$build/tests/dynq-kernel-check" --list) || true
+    chosen=$(awk '$2 == "chosen" { print $1 }' <<<"$list")
+    needs=$(sed -nE 's/^[^ ]+ +chosen *//p' <<<"$list")
+    if [ "${chosen:-$before}" = "$before" ]; then
+      count "a kernel but ${before:-the first}$cpu" 0 1
       break
     fi
-    if [ -n "$before" ]; then
-      unit_tests "unit tests, kernel $kernel, CPU without $DYNQ_TEST_WITHOUT"
-      DYNQ_TEST_KERNEL=$kernel command_tests \
-        "command tests, kernel $kernel, CPU without $DYNQ_TEST_WITHOUT" "$build/tests/dynq-masked"
-    fi
-    before=$kernel
-    [ -n "$feature" ] || break
-    DYNQ_TEST_WITHOUT+=${DYNQ_TEST_WITHOUT:+,}$feature
+    first=${first:-$chosen}
+    for kernel in $(sed -nE "s/^([^ ]+) +(chosen|runs) +$needs\$/\1/p" <<<"$list"); do
+      [ "$kernel" != "$first" ] || continue
+      DYNQ_TEST_KERNEL=$kernel unit_tests "unit tests, kernel $kernel$cpu"
+      DYNQ_TEST_KERNEL=$kernel command_tests "command tests, kernel $kernel$cpu" "$build/tests/dynq-masked"
+    done
+    before=$chosen
+    [ -n "$needs" ] || break
+    DYNQ_TEST_WITHOUT+=${DYNQ_TEST_WITHOUT:+,}${needs##* }
   done
   unset DYNQ_TEST_WITHOUT
+}
+
+# kernels_not_run: of the builds that were tested, those that no CPU here has, nor an emulated one.
+kernels_not_run() {
+  local kernel names=''
+  for kernel in $(tr ' ' '\n' <<<"$kernels_skipped" | sort -u); do
+    case "$kernels_checked" in
+      *" $kernel "*) ;;
+      *) names+=" $kernel" ;;
+    esac
+  done
+  echo "kernels that were not run:${names:- none}"
 }
 
 # emulated_x86: what this CPU cannot show, e.g. that no AVX instruction is where none may be. The emulator
@@ -172,12 +189,13 @@ if [ "$mode" != --compiler ]; then
 fi
 if [ -z "$mode" ]; then
   check "installed library, C11 and C++17" "$source_root/tests/check_install.sh" "$build"
-  without_features
+  other_kernels
   if [ "$(uname -m)" = x86_64 ]; then
     emulated_x86
     test_aarch64
   fi
 fi
 
+kernels_not_run
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
