@@ -6,8 +6,13 @@
 #include "tools/baseline.h"
 #include "tools/engines.h"
 
+#include "commit.h"
+
+#define TEXT_OF(number) #number
+#define TEXT(number)    TEXT_OF(number)
 #if defined(__clang__)
-static const char compiler[] = "clang " __clang_version__;
+static const char compiler[] =
+    "clang " TEXT(__clang_major__) "." TEXT(__clang_minor__) "." TEXT(__clang_patchlevel__);
 #else
 static const char compiler[] = "gcc " __VERSION__;
 #endif
@@ -25,8 +30,9 @@ void machine_describe(const dynq_cpu *cpu, const char *kernel, char *text, size_
 {
     char engines[200];
     baseline_describe(engines, sizeof engines);
-    snprintf(text, size, "%s, %u usable CPU%s, kernel %s, dynq %s built with %s; %s", cpu->name,
-             cpu->usable, cpu->usable == 1 ? "" : "s", kernel, dynq_version(), compiler, engines);
+    snprintf(text, size, "%s, %u usable CPU%s, kernel %s, dynq %s (%s) built with %s; %s",
+             cpu->name, cpu->usable, cpu->usable == 1 ? "" : "s", kernel, dynq_version(),
+             DYNQ_COMMIT, compiler, engines);
 }
 
 json_t *machine_json(const dynq_cpu *cpu, const char *kernel)
@@ -47,6 +53,7 @@ json_t *machine_json(const dynq_cpu *cpu, const char *kernel)
     command_json_set(machine, "usable_cpus", command_json_integer(cpu->usable));
     command_json_set(machine, "compiler", command_json_string(compiler));
     command_json_set(machine, "version", command_json_string(dynq_version()));
+    command_json_set(machine, "commit", command_json_string(DYNQ_COMMIT));
     command_json_set(machine, "engines", engines);
     return machine;
 }

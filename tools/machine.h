@@ -9,7 +9,7 @@
 
 /* The kernel that sessions take: the forced one, or the best. Static storage or the caller's. */
 const char *machine_kernel(const command_call *call);
-/* CPU, kernel, version, compiler and engines in one line. */
+/* CPU, kernel, version, commit, compiler and engines in one line. */
 void machine_describe(const dynq_cpu *cpu, const char *kernel, char *text, size_t size);
 /* The same as an object. */
 json_t *machine_json(const dynq_cpu *cpu, const char *kernel);
