@@ -7,6 +7,7 @@
 #include <fenv.h>
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,7 +140,7 @@ static void same_bits_everywhere(dynq_model *model)
     for (size_t k = 0; dynq_kernel_name(k) != NULL; k++) {
         const char *kernel = dynq_kernel_name(k);
         if (!dynq_kernel_supported(kernel)) {
-            cr_log_warn("kernel %s: not supported here, not tested", kernel);
+            fprintf(stderr, "kernel %s: not supported here, not tested\n", kernel);
             continue;
         }
         static const uint32_t threads[] = {1, 2, 3, 7};
