@@ -61,7 +61,7 @@ static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t co
 #define PROBE_PRODUCTS 4
 LANES_INLINE lanes_s32 probe_dot(lanes_s32 acc, lanes_s32 u8s, lanes_s32 s8s)
 {
-    return vpdpbusd(acc, u8s, s8s);
+    return dot_add(acc, u8s, s8s);
 }
 #include "kernels/probe_lanes.h"
 

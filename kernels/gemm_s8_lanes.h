@@ -208,7 +208,7 @@ LANES_INLINE void s8_store(const int rows, const int panels, const s8_sums *out,
 
 /* Codes of a tile, by three rows for one pointer: with a pointer for each row there are more than
  * general registers. */
-typedef struct s8_rows {
+typedef struct s8_codes {
     const uint8_t *three[(S8_ROWS + 2) / 3];
     size_t stride;
 } s8_codes;

@@ -1,6 +1,6 @@
 /* The INT8 product with vpdpbusd on ymm registers, for both encodings of the instruction. Include
- * after the definitions of numbers that gemm_s8_lanes.h
- * asks for, and define s8_tile_rows afterwards. */
+ * after the definitions of numbers that gemm_s8_lanes.h asks for, and define s8_tile_rows
+ * afterwards. */
 #ifndef DYNQ_KERNELS_GEMM_S8_YMM_H
 #define DYNQ_KERNELS_GEMM_S8_YMM_H
 
@@ -35,8 +35,7 @@ LANES_INLINE lanes_s32 dot_add(lanes_s32 acc, dot_codes q, lanes_s32 w)
 
 LANES_INLINE lanes_s32 probe_dot(lanes_s32 acc, lanes_s32 u8s, lanes_s32 s8s)
 {
-    return (lanes_s32){vpdpbusd_ymm(acc.low, u8s.low, s8s.low),
-                       vpdpbusd_ymm(acc.high, u8s.high, s8s.high)};
+    return dot_add(acc, u8s.low, s8s);
 }
 
 #endif

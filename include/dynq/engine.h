@@ -28,8 +28,8 @@ typedef struct dynq_engine_layer_desc {
     const float *weights_f32; /* FP32: [n][k] row-major, row stride k */
     const int8_t *weights_s8; /* INT8: [n][k] row-major, row stride k, in [-127, 127]; borrowed for
                                * the call of layer_create only */
-    /* INT8, all of them [n] and valid until layer_free; NULL if linear_s8 is not going to be called:
-     * a column's scale, the sum of its weights, its bias (NULL also for zeros). */
+    /* INT8, all of them [n] and valid until layer_free; NULL if linear_s8 is not going to be
+     * called: a column's scale, the sum of its weights, its bias (NULL also for zeros). */
     const float *column_scale;
     const int32_t *column_sum;
     const float *bias;
