@@ -7,9 +7,10 @@
 
 #include <dynq/model.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #define DYNQ_FORMAT_MAJOR 1 /* a file with another major version is refused */
-#define DYNQ_FORMAT_MINOR 0
+#define DYNQ_FORMAT_MINOR 1
 
 /* A node and its parameters. Pointers lead into the file or into memory of the model (see `owned`).
  */
@@ -17,11 +18,13 @@ typedef struct dynq_node {
     char *name;
     dynq_op op;
     uint32_t input_count;
-    uint32_t inputs[2];
+    uint32_t inputs[DYNQ_MAX_INPUTS];
+    dynq_domain domain; /* of the result */
     size_t k, n; /* columns of the first input (of an input node: n), columns of the result */
 
+    dynq_precision precision; /* linear, embeddings, attention */
+
     /* linear */
-    dynq_precision precision;
     dynq_range_rule range;
     const float *weight;       /* FP32: [n][k] */
     const int8_t *packed;      /* INT8: layout p16x4, 64-byte aligned */
@@ -32,7 +35,26 @@ typedef struct dynq_node {
     /* layer norm */
     const float *gain; /* [n] */
     float epsilon;
+
+    /* embeddings: FP32 rows in `weight` [table_rows][n], or INT8 rows with `weight_scale`
+     * [table_rows] */
+    size_t table_rows;
+    size_t first; /* position embedding: the row of a segment's first token */
+    const int8_t *table_codes;
+
+    /* attention */
+    size_t heads;
+    float scale;
+    bool causal;
+
+    dynq_pooling pooling;
 } dynq_node;
+
+typedef struct dynq_model_attachment_entry {
+    char *name;
+    const void *bytes; /* in the file or of the model */
+    size_t size;
+} dynq_model_attachment_entry;
 
 typedef struct dynq_model_output_entry {
     char *name;
@@ -46,6 +68,8 @@ struct dynq_model {
     size_t node_count, node_capacity;
     dynq_model_output_entry *outputs;
     size_t output_count, output_capacity;
+    dynq_model_attachment_entry *attachments;
+    size_t attachment_count, attachment_capacity;
     void **owned; /* blocks of parameters that the model frees */
     size_t owned_count, owned_capacity;
     dynq_file file; /* bytes == NULL: none, or borrowed from the caller; size 0: not from a file */

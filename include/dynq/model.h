@@ -21,6 +21,10 @@ typedef struct dynq_model dynq_model;
 #define DYNQ_MAX_NAME 255
 /* The most columns of a value, so that the sizes of a row never overflow. */
 #define DYNQ_MAX_COLUMNS 0x1000000
+/* The most nodes that a node reads. */
+#define DYNQ_MAX_INPUTS 3
+/* The most columns of one attention head. */
+#define DYNQ_MAX_HEAD 512
 
 typedef enum dynq_op {
     DYNQ_OP_INPUT = 1,
@@ -32,8 +36,23 @@ typedef enum dynq_op {
     DYNQ_OP_ADD,
     DYNQ_OP_MUL,
     DYNQ_OP_SOFTMAX,
-    DYNQ_OP_LAYER_NORM
+    DYNQ_OP_LAYER_NORM,
+    DYNQ_OP_IDS,
+    DYNQ_OP_EMBEDDING,
+    DYNQ_OP_POSITION,
+    DYNQ_OP_GELU_TANH,
+    DYNQ_OP_ATTENTION,
+    DYNQ_OP_POOL,
+    DYNQ_OP_NORMALIZE
 } dynq_op;
+
+/* What a row of a value stands for: a token (a row of the batch), or a whole segment, as after
+ * pooling. A batch without segments is one segment. */
+typedef enum dynq_domain { DYNQ_DOMAIN_TOKENS = 1, DYNQ_DOMAIN_SEGMENTS } dynq_domain;
+
+/* How the rows of a segment become one: their mean, the first of them, the largest of each column.
+ */
+typedef enum dynq_pooling { DYNQ_POOL_MEAN = 1, DYNQ_POOL_CLS, DYNQ_POOL_MAX } dynq_pooling;
 
 typedef enum dynq_precision { DYNQ_PRECISION_FP32 = 1, DYNQ_PRECISION_INT8 } dynq_precision;
 
@@ -59,6 +78,8 @@ DYNQ_API const char *dynq_precision_name(dynq_precision precision);
 DYNQ_API const char *dynq_range_kind_name(dynq_range_kind kind);
 DYNQ_API const char *dynq_scope_name(dynq_scope scope);
 DYNQ_API const char *dynq_scheme_name(dynq_scheme scheme);
+DYNQ_API const char *dynq_domain_name(dynq_domain domain);
+DYNQ_API const char *dynq_pooling_name(dynq_pooling pooling);
 
 /* How the input of an INT8 linear layer is quantized. */
 typedef struct dynq_range_rule {
@@ -110,16 +131,23 @@ typedef struct dynq_node_info {
     size_t size;      /* sizeof(dynq_node_info), set by the caller */
     const char *name; /* belongs to the model */
     dynq_op op;
-    uint32_t input_count;     /* 0 to 2 */
-    uint32_t inputs[2];       /* indices of the nodes it reads, all smaller than its own */
-    size_t k;                 /* linear: inputs; otherwise the columns of its first input */
-    size_t n;                 /* columns of its result */
-    int has_bias;             /* linear only */
-    dynq_precision precision; /* linear only, otherwise DYNQ_PRECISION_FP32 */
+    uint32_t input_count;             /* 0 to DYNQ_MAX_INPUTS */
+    uint32_t inputs[DYNQ_MAX_INPUTS]; /* indices of the nodes it reads, all smaller than its own */
+    size_t k;                         /* linear: inputs; otherwise the columns of its first input */
+    size_t n;                         /* columns of its result */
+    int has_bias;                     /* linear only */
+    dynq_precision precision; /* linear, embeddings and attention, otherwise DYNQ_PRECISION_FP32 */
     dynq_range_rule range;    /* linear in INT8 only, otherwise all zero */
     uint64_t parameters;      /* weights and biases, as counted in FP32 */
     uint64_t weight_bytes;    /* of the parameters as stored, with scales, sums and padding */
     float epsilon;            /* layer norm only */
+    dynq_domain domain;       /* of its result */
+    size_t table_rows;        /* embeddings: rows of the table */
+    size_t first;             /* position embedding: the row of a segment's first token */
+    size_t heads;             /* attention */
+    int causal;               /* attention */
+    float scale;              /* attention: of q times k */
+    dynq_pooling pooling;     /* pool */
 } dynq_node_info;
 
 /* Nodes in execution order: a node stands after the nodes it reads. */
@@ -141,6 +169,14 @@ DYNQ_API dynq_status dynq_model_output(const dynq_model *model, size_t index, co
  * a linear node), DYNQ_ERR_LIMIT (capacity below n * k). */
 DYNQ_API dynq_status dynq_model_weights(const dynq_model *model, size_t index, float *weights,
                                         size_t capacity);
+
+/* Attachments: named bytes that a model needs to be used and that nothing here looks into, such as
+ * a vocabulary (see dynq_attach()). They are saved with the model, and a quantized model has those
+ * of its source. Sets *bytes, which belong to the model, and *size. DYNQ_ERR_NOT_FOUND. */
+DYNQ_API dynq_status dynq_model_attachment(const dynq_model *model, const char *name,
+                                           const void **bytes, size_t *size);
+/* The name of attachment `index`, NULL past the last. Belongs to the model. */
+DYNQ_API const char *dynq_model_attachment_name(const dynq_model *model, size_t index);
 
 /* The bytes of the file this model is or would be saved as. */
 DYNQ_API uint64_t dynq_model_file_bytes(const dynq_model *model);

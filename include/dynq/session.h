@@ -29,7 +29,7 @@ typedef struct dynq_tap {
 
 typedef struct dynq_session_options {
     size_t size;         /* sizeof(dynq_session_options) */
-    size_t max_rows;     /* rows of the largest batch; 0: 1 */
+    size_t max_rows;     /* rows (tokens) of the largest batch; 0: 1 */
     size_t max_segments; /* of the largest batch; 0: max_rows */
     uint32_t threads;    /* 0: 1; capped at the usable CPUs; ignored with a pool or an executor */
     const char *kernel;  /* force a kernel by name; NULL: the best this CPU supports */
@@ -68,13 +68,14 @@ DYNQ_API dynq_status dynq_session_arena_bytes(dynq_model *model,
 DYNQ_API int dynq_session_slot(const dynq_session *session, const char *name);
 DYNQ_API int dynq_session_output_slot(const dynq_session *session, const char *name);
 
-/* Memory of the caller for one slot: `rows` rows of the slot's columns. Rows that begin at
- * multiples of 64 bytes are read and written fastest (a layer of 64 x 384 x 384: 7 %). */
+/* Memory of the caller for one slot: a row of the slot's columns for each row of the batch, or for
+ * each segment where the value has these. Rows that begin at multiples of 64 bytes are read and
+ * written fastest (a layer of 64 x 384 x 384: 7 %). */
 typedef struct dynq_binding {
     int slot;          /* from dynq_session_slot() */
-    void *data;        /* floats, aligned to 4; inputs are only read */
+    void *data;        /* floats, or int32_t for ids; aligned to 4; inputs are only read */
     size_t bytes;      /* of the memory at data, for the check */
-    size_t row_stride; /* in floats; 0: the slot's columns */
+    size_t row_stride; /* in elements; 0: the slot's columns */
 } dynq_binding;
 
 typedef struct dynq_batch {
@@ -90,7 +91,8 @@ typedef struct dynq_batch {
 /* Runs the model on one batch. Every slot needs exactly one binding; the memory of an output must
  * not overlap any other binding. With the native engine nothing is allocated. The default
  * floating-point state is set for the run and the caller's restored. Errors: DYNQ_ERR_ARGUMENT,
- * DYNQ_ERR_LIMIT (rows or segments over the maximum), DYNQ_ERR_SHAPE (a segment that is empty or
+ * DYNQ_ERR_LIMIT (rows or segments over the maximum, a segment longer than its position embedding),
+ * DYNQ_ERR_SHAPE (a segment that is empty or
  * out of order), DYNQ_ERR_NOT_FINITE (naming node, row and column; outputs are then unspecified),
  * DYNQ_ERR_CANCELLED, DYNQ_ERR_ENGINE. A session can be run again after any of them. One thread at
  * a time. */
