@@ -2,6 +2,7 @@
 #include "kernels/lanes_avx2.h"
 #include "kernels/float_lanes.h"
 #include "kernels/row_lanes.h"
+#include "kernels/pool_lanes.h"
 #include "kernels/table.h"
 
 #include <dynq/cpu.h>
@@ -47,6 +48,9 @@ const dynq_kernel dynq_kernel_avx_vnni = {
     .multiply = multiply,
     .softmax = softmax,
     .layer_norm = layer_norm,
+    .embed = embed,
+    .pool = pool,
+    .normalize = normalize,
     .probe_s8 = probe_s8,
     .probe_f32 = probe_f32,
     .probe_read = probe_read,

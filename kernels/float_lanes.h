@@ -171,6 +171,9 @@ LANES_INLINE void epilogue(const epilogue_input input, size_t rows, size_t colum
     case DYNQ_ACTIVATION_SIGMOID:
         epilogue_rows(input, DYNQ_ACTIVATION_SIGMOID, rows, columns, source, e);
         break;
+    case DYNQ_ACTIVATION_GELU_TANH:
+        epilogue_rows(input, DYNQ_ACTIVATION_GELU_TANH, rows, columns, source, e);
+        break;
     }
 }
 

@@ -3,6 +3,7 @@
 #ifndef DYNQ_KERNELS_KERNEL_H
 #define DYNQ_KERNELS_KERNEL_H
 
+#include <dynq/model.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,7 +12,8 @@ typedef enum dynq_activation {
     DYNQ_ACTIVATION_RELU,
     DYNQ_ACTIVATION_GELU,
     DYNQ_ACTIVATION_TANH,
-    DYNQ_ACTIVATION_SIGMOID
+    DYNQ_ACTIVATION_SIGMOID,
+    DYNQ_ACTIVATION_GELU_TANH
 } dynq_activation;
 
 /* The range of a set of floats, over their bit patterns: `high` is the signed maximum of the bits
@@ -110,6 +112,36 @@ typedef struct dynq_float_block {
     size_t range_step;
 } dynq_float_block;
 
+/* Rows of a table by their numbers, which the caller has checked, and sums with other rows. The
+ * table is in FP32, y = value + other, or else in codes with a scale for each of its rows:
+ * y = fma((float)code, scale[id], other). Without `other`, the value or product alone. */
+typedef struct dynq_embed_block {
+    size_t rows, columns;
+    const int32_t *ids; /* of row m: ids[m * id_stride]; NULL: first + m */
+    size_t id_stride;
+    size_t first;
+    const float *table;  /* [count][columns], or NULL for the two below */
+    const int8_t *codes; /* [count][columns] */
+    const float *scale;  /* [count] */
+    const float *other;  /* [rows][other_stride]; NULL: none; may be y itself (same stride) */
+    size_t other_stride;
+    float *y; /* [rows][y_stride] */
+    size_t y_stride;
+    dynq_range_bits *range; /* as in dynq_epilogue */
+    size_t range_step;
+} dynq_embed_block;
+
+/* The rows of one segment, at least one, to a single row: their mean, the first of them, or the
+ * largest of each column. */
+typedef struct dynq_pool_block {
+    dynq_pooling pooling;
+    size_t rows, columns;
+    const float *x; /* [rows][x_stride] */
+    size_t x_stride;
+    float *y;               /* [columns]; must not overlap x */
+    dynq_range_bits *range; /* not NULL: range[0] is joined with the range of y */
+} dynq_pool_block;
+
 typedef struct dynq_kernel {
     const char *name;
     uint32_t features; /* DYNQ_CPU_... bits it needs */
@@ -131,6 +163,10 @@ typedef struct dynq_kernel {
     void (*multiply)(const dynq_float_block *block);
     void (*softmax)(const dynq_float_block *block);
     void (*layer_norm)(const dynq_float_block *block);
+    void (*embed)(const dynq_embed_block *block);
+    void (*pool)(const dynq_pool_block *block);
+    /* Every row to length 1; rows that are shorter than 1e-12 are divided by that. */
+    void (*normalize)(const dynq_float_block *block);
     /* What the machine can do at most, to compare with. The first two run `steps` turns of a loop
      * that only works in registers, of this kernel's dot products and of fused multiply-adds, and
      * return the operations done (2 for each multiply-add). The third reads every byte with the

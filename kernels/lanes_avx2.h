@@ -49,6 +49,19 @@ LANES_INLINE lanes_s32 lanes_load_s32(const int32_t *p, size_t count)
     return (lanes_s32){_mm256_castps_si256(a.low), _mm256_castps_si256(a.high)};
 }
 
+/* From bytes. */
+LANES_INLINE lanes_s32 lanes_load_s8(const int8_t *p, size_t count)
+{
+    int8_t part[16] = {0};
+    if (count < 16) {
+        memcpy(part, p, count);
+        p = part;
+    }
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)p);
+    return (lanes_s32){_mm256_cvtepi8_epi32(bytes),
+                       _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(bytes, bytes))};
+}
+
 LANES_INLINE void lanes_store(float *p, lanes_f32 a, size_t count)
 {
     if (count == 16) {

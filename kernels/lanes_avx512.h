@@ -31,6 +31,13 @@ LANES_INLINE lanes_s32 lanes_load_s32(const int32_t *p, size_t count)
     return count == 16 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi32(lanes_below(count), p);
 }
 
+/* From bytes. */
+LANES_INLINE lanes_s32 lanes_load_s8(const int8_t *p, size_t count)
+{
+    return _mm512_cvtepi8_epi32(count == 16 ? _mm_loadu_si128((const __m128i *)p)
+                                            : _mm_maskz_loadu_epi8(lanes_below(count), p));
+}
+
 LANES_INLINE void lanes_store(float *p, lanes_f32 a, size_t count)
 {
     if (count == 16) {

@@ -88,6 +88,20 @@ LANES_INLINE lanes_f32 lanes_load(const float *p, size_t count)
     return lanes_from_bits(count == 16 ? lanes_load_any(bytes, 16) : lanes_load_any(bytes, count));
 }
 
+/* From bytes. */
+LANES_INLINE lanes_s32 lanes_load_s8(const int8_t *p, size_t count)
+{
+    int8_t part[16] = {0};
+    if (count < 16) {
+        memcpy(part, p, count);
+        p = part;
+    }
+    const int8x16_t bytes = vld1q_s8(p);
+    const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
+    return (lanes_s32){{vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_high_s16(low)),
+                        vmovl_s16(vget_low_s16(high)), vmovl_s16(vget_high_s16(high))}};
+}
+
 LANES_INLINE void lanes_store_part(float *p, float32x4_t a, size_t count)
 {
     switch (count) {

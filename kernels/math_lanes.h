@@ -88,6 +88,16 @@ LANES_INLINE lanes_f32 lanes_sigmoid(lanes_f32 x)
     return lanes_taint(lanes_div(part, lanes_add(one, e)), x);
 }
 
+LANES_INLINE lanes_f32 lanes_gelu_tanh(lanes_f32 x)
+{
+    const lanes_f32 below = lanes_below_zero(x);
+    const lanes_f32 cubic = lanes_mul(below, lanes_set(DYNQ_GELU_TANH_CUBIC));
+    const lanes_f32 slope = lanes_fma(cubic, below, lanes_set(DYNQ_GELU_TANH_LINEAR));
+    const lanes_f32 e = lanes_exp(lanes_mul(below, slope));
+    const lanes_f32 part = lanes_div(e, lanes_add(lanes_set(1.0f), e));
+    return lanes_fma(below, part, lanes_max(x, lanes_set(0.0f)));
+}
+
 /* `activation` is a constant where it is called. */
 LANES_INLINE lanes_f32 lanes_activate(const dynq_activation activation, lanes_f32 x)
 {
@@ -96,6 +106,7 @@ LANES_INLINE lanes_f32 lanes_activate(const dynq_activation activation, lanes_f3
     case DYNQ_ACTIVATION_GELU: return lanes_gelu(x);
     case DYNQ_ACTIVATION_TANH: return lanes_tanh(x);
     case DYNQ_ACTIVATION_SIGMOID: return lanes_sigmoid(x);
+    case DYNQ_ACTIVATION_GELU_TANH: return lanes_gelu_tanh(x);
     case DYNQ_ACTIVATION_NONE: break;
     }
     return x;

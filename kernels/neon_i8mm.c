@@ -2,6 +2,7 @@
 #include "kernels/lanes_neon.h"
 #include "kernels/float_lanes.h"
 #include "kernels/row_lanes.h"
+#include "kernels/pool_lanes.h"
 #include "kernels/table.h"
 
 #include <dynq/cpu.h>
@@ -199,6 +200,9 @@ const dynq_kernel dynq_kernel_neon_i8mm = {
     .multiply = multiply,
     .softmax = softmax,
     .layer_norm = layer_norm,
+    .embed = embed,
+    .pool = pool,
+    .normalize = normalize,
     .probe_s8 = probe_s8,
     .probe_f32 = probe_f32,
     .probe_read = probe_read,

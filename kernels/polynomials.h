@@ -1,4 +1,4 @@
-/* The numbers behind exp and gelu, and the order of operations that every kernel keeps, so
+/* The numbers behind exp, gelu and lengths, and the order of operations that every kernel keeps, so
  * that all give the same bits. tests/golden/fit_polynomials.py derives the coefficients; ref_math.h
  * is the executable form of the formulas in README.md.
  *
@@ -23,11 +23,18 @@ static const float dynq_exp_terms[DYNQ_EXP_TERMS] = {0x1.6a524ep-9f, 0x1.12396ep
 #define DYNQ_LN2_HIGH 0x1.62e4p-1f
 #define DYNQ_LN2_LOW  0x1.7f7d1cp-20f
 
+/* The argument of gelu_tanh, u = x (a + b x^2): a = 2 sqrt(2 / pi), b = 0.044715 a. */
+#define DYNQ_GELU_TANH_LINEAR 0x1.988454p+0f
+#define DYNQ_GELU_TANH_CUBIC  0x1.2444f2p-4f
+
 /* log(Phi(y)) for y <= 0, Phi(y) = (1 + erf(y / sqrt(2))) / 2. Falls for ever, so that Phi of
  * anything far below is 0. */
 #define DYNQ_TAIL_TERMS 9
 static const float dynq_tail_terms[DYNQ_TAIL_TERMS] = {
     -0x1.3bda6cp-20f, -0x1.2fe20ep-16f, -0x1.6d6494p-14f, 0x1.901acp-13f, 0x1.48775p-8f,
     0x1.2aad6p-5f,    -0x1.45ead4p-2f,  0x1.9884aap-1f,   -0x1.62e43p-1f};
+
+/* What a shorter row is divided by, instead of its length, to have the length 1. */
+#define DYNQ_SHORTEST 1e-12f
 
 #endif

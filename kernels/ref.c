@@ -1,6 +1,7 @@
 /* The reference kernel: portable C, one element at a time, the specification of every other kernel.
  * ref_math.h has what happens to one float, README.md the formulas and the layouts. */
 #include "kernels/ref_math.h"
+#include "kernels/ref_pool.h"
 #include "kernels/table.h"
 
 #define PANEL 16 /* columns of a panel */
@@ -9,24 +10,6 @@
 static size_t columns_of_panel(size_t columns, size_t first)
 {
     return columns - first < PANEL ? columns - first : PANEL;
-}
-
-static void join(dynq_range_bits *range, float x)
-{
-    const uint32_t bits = dynq_ref_bits(x);
-    if ((int32_t)bits > range->high) {
-        range->high = (int32_t)bits;
-    }
-    if (bits > range->low) {
-        range->low = bits;
-    }
-}
-
-static void join_row(dynq_range_bits *range, const float *x, size_t columns)
-{
-    for (size_t c = 0; c < columns; c++) {
-        join(range, x[c]);
-    }
 }
 
 /* Activation, residual, store and range of one result; v has its bias already. */
@@ -38,7 +21,7 @@ static void emit(const dynq_epilogue *epilogue, size_t row, size_t column, float
     }
     epilogue->y[row * epilogue->y_stride + column] = y;
     if (epilogue->range != NULL) {
-        join(&epilogue->range[row * epilogue->range_step], y);
+        dynq_ref_join(&epilogue->range[row * epilogue->range_step], &y, 1);
     }
 }
 
@@ -139,8 +122,8 @@ static void epilogue_f32(size_t rows, size_t columns, const float *products, siz
 static void range(const dynq_float_block *block)
 {
     for (size_t m = 0; m < block->rows; m++) {
-        join_row(&block->range[m * block->range_step], block->x + m * block->x_stride,
-                 block->columns);
+        dynq_ref_join(&block->range[m * block->range_step], block->x + m * block->x_stride,
+                      block->columns);
     }
 }
 
@@ -158,7 +141,7 @@ static void quantize(const dynq_quantize_block *block)
             q[c] = (uint8_t)zero;
         }
         if (block->range != NULL) {
-            join_row(block->range, x, block->columns);
+            dynq_ref_join(block->range, x, block->columns);
         }
     }
 }
@@ -167,8 +150,8 @@ static void quantize(const dynq_quantize_block *block)
 static void join_result(const dynq_float_block *block, size_t row)
 {
     if (block->range != NULL) {
-        join_row(&block->range[row * block->range_step], block->y + row * block->y_stride,
-                 block->columns);
+        dynq_ref_join(&block->range[row * block->range_step], block->y + row * block->y_stride,
+                      block->columns);
     }
 }
 
@@ -330,6 +313,9 @@ const dynq_kernel dynq_kernel_ref = {
     .multiply = multiply,
     .softmax = softmax,
     .layer_norm = layer_norm,
+    .embed = dynq_ref_embed,
+    .pool = dynq_ref_pool,
+    .normalize = dynq_ref_normalize,
     .probe_s8 = probe_s8,
     .probe_f32 = probe_f32,
     .probe_read = probe_read,

@@ -108,6 +108,16 @@ static inline float dynq_ref_sigmoid(float x)
     return dynq_ref_taint((x < 0.0f ? e : 1.0f) / (1.0f + e), x);
 }
 
+/* x / 2 * (1 + tanh(u / 2)) = x * sigmoid(u), u = x (a + b x^2), as max(x, 0) - |x| *
+ * sigmoid(-|u|): the tail does not cancel, and NaN and Inf give NaN by themselves. */
+static inline float dynq_ref_gelu_tanh(float x)
+{
+    const float below = -fabsf(x);
+    const float slope = fmaf(below * DYNQ_GELU_TANH_CUBIC, below, DYNQ_GELU_TANH_LINEAR);
+    const float e = dynq_ref_exp(below * slope);
+    return fmaf(below, e / (1.0f + e), dynq_ref_max(x, 0.0f));
+}
+
 static inline float dynq_ref_activate(dynq_activation activation, float x)
 {
     switch (activation) {
@@ -115,9 +125,24 @@ static inline float dynq_ref_activate(dynq_activation activation, float x)
     case DYNQ_ACTIVATION_GELU: return dynq_ref_gelu(x);
     case DYNQ_ACTIVATION_TANH: return dynq_ref_tanh(x);
     case DYNQ_ACTIVATION_SIGMOID: return dynq_ref_sigmoid(x);
+    case DYNQ_ACTIVATION_GELU_TANH: return dynq_ref_gelu_tanh(x);
     case DYNQ_ACTIVATION_NONE: break;
     }
     return x;
+}
+
+/* The range of a row joins what is there. */
+static inline void dynq_ref_join(dynq_range_bits *range, const float *x, size_t columns)
+{
+    for (size_t c = 0; c < columns; c++) {
+        const uint32_t bits = dynq_ref_bits(x[c]);
+        if ((int32_t)bits > range->high) {
+            range->high = (int32_t)bits;
+        }
+        if (bits > range->low) {
+            range->low = bits;
+        }
+    }
 }
 
 /* The sum of 64 lanes: the upper half is added to the lower one, six times. */

@@ -54,6 +54,9 @@ static void activate(const dynq_float_block *block)
     case DYNQ_ACTIVATION_GELU: row_map_all(ROW_ACTIVATE, DYNQ_ACTIVATION_GELU, block); break;
     case DYNQ_ACTIVATION_TANH: row_map_all(ROW_ACTIVATE, DYNQ_ACTIVATION_TANH, block); break;
     case DYNQ_ACTIVATION_SIGMOID: row_map_all(ROW_ACTIVATE, DYNQ_ACTIVATION_SIGMOID, block); break;
+    case DYNQ_ACTIVATION_GELU_TANH:
+        row_map_all(ROW_ACTIVATE, DYNQ_ACTIVATION_GELU_TANH, block);
+        break;
     }
 }
 

@@ -21,6 +21,7 @@ typedef enum case_input {
     INPUT_COLUMN_SUM,
     INPUT_ROW_SCALE, /* or the inverse */
     INPUT_ROW_ZERO,
+    INPUT_IDS,
     INPUT_COUNT
 } case_input;
 
@@ -31,6 +32,8 @@ typedef enum case_filling {
     FILLING_ANY,      /* infinities and NaN as well */
     FILLING_COUNT
 } case_filling;
+
+extern const char *const case_filling_names[FILLING_COUNT];
 
 typedef enum output_kind {
     OUTPUT_CODES,
@@ -76,6 +79,8 @@ typedef struct kernel_case {
         dynq_gemm_f32 gemm_f32;
         dynq_quantize_block quantize;
         dynq_float_block floats;
+        dynq_embed_block embed;
+        dynq_pool_block pool;
         struct {
             size_t rows, columns, stride;
             const void *products;
@@ -98,7 +103,8 @@ const check_function *check_function_at(size_t index);
 const check_function *check_function_find(const char *name);
 extern const check_function check_gemm_s8, check_gemm_f32, check_epilogue_s32, check_epilogue_f32;
 extern const check_function check_range, check_quantize, check_activate, check_add, check_multiply,
-    check_softmax, check_layer_norm;
+    check_softmax, check_layer_norm, check_normalize;
+extern const check_function check_embed, check_pool;
 
 /* kernel_check_case.c: making a case. */
 void case_create(kernel_case *c);
@@ -127,6 +133,8 @@ case_output *case_result(kernel_case *c, output_kind kind, const char *name, siz
                          size_t columns, size_t stride);
 /* The results' range, of `rows` rows: often one, or one for each row, or none. */
 dynq_range_bits *case_result_range(kernel_case *c, size_t rows, size_t *range_step);
+/* Of functions on rows: the first cases go through all small widths; now and then one is long. */
+case_shape case_float_shape(kernel_case *c);
 /* Elements from the first of row 0 to the last of the last row. */
 size_t case_span(size_t rows, size_t stride, size_t columns);
 

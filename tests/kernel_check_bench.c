@@ -27,10 +27,14 @@ static const bench_line functions[] = {
     {&check_activate, {16, 768, 0}, DYNQ_ACTIVATION_GELU},
     {&check_activate, {16, 768, 0}, DYNQ_ACTIVATION_TANH},
     {&check_activate, {16, 768, 0}, DYNQ_ACTIVATION_SIGMOID},
+    {&check_activate, {16, 768, 0}, DYNQ_ACTIVATION_GELU_TANH},
     {&check_add, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
     {&check_multiply, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
     {&check_softmax, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
     {&check_layer_norm, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
+    {&check_embed, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
+    {&check_pool, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
+    {&check_normalize, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
 };
 
 static double now(void)
@@ -97,7 +101,8 @@ static void print_head(const char *what, const dynq_kernel *const *kernels, size
 
 void bench_kernels(const dynq_kernel *const *kernels, size_t count)
 {
-    static const char *const activations[] = {"", " relu", " gelu", " tanh", " sigmoid"};
+    static const char *const activations[] = {"",      " relu",    " gelu",
+                                              " tanh", " sigmoid", " gelu_tanh"};
     kernel_case c;
     case_create(&c);
     print_head("Gop/s (times ref)     M x K x N", kernels, count);
@@ -110,7 +115,7 @@ void bench_kernels(const dynq_kernel *const *kernels, size_t count)
     print_head("elements/ns (times ref)", kernels, count);
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
         const case_shape *s = &functions[i].shape;
-        printf("%-12s%-9s%4zu x %4zu  ", functions[i].function->name,
+        printf("%-12s%-11s%4zu x %4zu", functions[i].function->name,
                activations[functions[i].activation], s->rows, s->columns);
         print_speeds(&c, &functions[i], (double)(s->rows * s->columns), kernels, count);
     }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const case_filling_names[FILLING_COUNT] = {"moderate", "equal", "finite", "any"};
+
 enum { INPUT_BYTES = 2 << 20, PANELS_BYTES = 16 << 20, OUTPUT_BYTES = 2 << 20 };
 
 void case_create(kernel_case *c)
@@ -80,7 +82,7 @@ size_t case_gap(kernel_case *c, size_t most)
 dynq_activation case_activation(kernel_case *c)
 {
     return c->timed != NULL ? c->timed_activation
-                            : (dynq_activation)case_between(c, 0, DYNQ_ACTIVATION_SIGMOID);
+                            : (dynq_activation)case_between(c, 0, DYNQ_ACTIVATION_GELU_TANH);
 }
 
 case_filling case_some_filling(kernel_case *c)
@@ -88,6 +90,20 @@ case_filling case_some_filling(kernel_case *c)
     c->filling =
         c->timed != NULL ? FILLING_MODERATE : (case_filling)case_between(c, 0, FILLING_COUNT - 1);
     return c->filling;
+}
+
+case_shape case_float_shape(kernel_case *c)
+{
+    enum { ROWS = 7, COLUMNS = 70 };
+    if (c->timed != NULL) {
+        return *c->timed;
+    }
+    if (c->index < ROWS * COLUMNS) {
+        return (case_shape){1 + c->index % ROWS, 1 + c->index / ROWS, 0};
+    }
+    case_shape s = {.rows = case_between(c, 1, ROWS)};
+    s.columns = case_between(c, 1, case_chance(c, 32) ? 1040 : 200);
+    return s;
 }
 
 size_t case_span(size_t rows, size_t stride, size_t columns)

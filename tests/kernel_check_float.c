@@ -9,25 +9,10 @@ static float *place_of(const case_output *output)
     return (float *)(void *)output->place;
 }
 
-/* The first cases go through all small widths; now and then one is long. */
-static case_shape float_shape(kernel_case *c)
-{
-    enum { ROWS = 7, COLUMNS = 70 };
-    if (c->timed != NULL) {
-        return *c->timed;
-    }
-    if (c->index < ROWS * COLUMNS) {
-        return (case_shape){1 + c->index % ROWS, 1 + c->index / ROWS, 0};
-    }
-    case_shape s = {.rows = case_between(c, 1, ROWS)};
-    s.columns = case_between(c, 1, case_chance(c, 32) ? 1040 : 200);
-    return s;
-}
-
 static void make_x(kernel_case *c)
 {
     dynq_float_block *b = &c->call.floats;
-    const case_shape s = float_shape(c);
+    const case_shape s = case_float_shape(c);
     *b = (dynq_float_block){.rows = s.rows, .columns = s.columns};
     b->x_stride = s.columns + case_gap(c, 7);
     b->x = case_floats(c, INPUT_X, case_span(s.rows, b->x_stride, s.columns), case_some_filling(c));
@@ -76,7 +61,7 @@ static void make_pair(kernel_case *c)
     make_y(c);
 }
 
-static void make_softmax(kernel_case *c)
+static void make_alone(kernel_case *c)
 {
     make_x(c);
     make_y(c);
@@ -123,13 +108,16 @@ static void run_layer_norm(const kernel_case *c, const dynq_kernel *kernel)
     kernel->layer_norm(&c->call.floats);
 }
 
-static const char *const filling_names[FILLING_COUNT] = {"moderate", "equal", "finite", "any"};
+static void run_normalize(const kernel_case *c, const dynq_kernel *kernel)
+{
+    kernel->normalize(&c->call.floats);
+}
 
 static void describe_floats(const kernel_case *c, FILE *out)
 {
     const dynq_float_block *b = &c->call.floats;
     fprintf(out, "rows %zu, columns %zu, x_stride %zu, activation %d, %s numbers", b->rows,
-            b->columns, b->x_stride, (int)b->activation, filling_names[c->filling]);
+            b->columns, b->x_stride, (int)b->activation, case_filling_names[c->filling]);
     if (b->y != NULL) {
         fprintf(out, ", y_stride %zu%s", b->y_stride, b->x == b->y ? ", in place" : "");
     }
@@ -175,7 +163,7 @@ static int some_bounded(kernel_case *c, const dynq_quantize_block *b)
 static void make_quantize(kernel_case *c)
 {
     dynq_quantize_block *b = &c->call.quantize;
-    const case_shape s = float_shape(c);
+    const case_shape s = case_float_shape(c);
     *b = (dynq_quantize_block){.rows = s.rows, .columns = s.columns};
     b->padded = b->columns + case_gap(c, 64);
     b->q_stride = b->padded + case_gap(c, 9);
@@ -213,7 +201,7 @@ static void describe_quantize(const kernel_case *c, FILE *out)
             "rows %zu, columns %zu, padded %zu, x_stride %zu, q_stride %zu, row_step %zu, qmin %d, "
             "row_zero[0] %d, row_inverse[0] %g, %s numbers%s%s",
             b->rows, b->columns, b->padded, b->x_stride, b->q_stride, b->row_step, (int)b->qmin,
-            (int)b->row_zero[0], (double)b->row_inverse[0], filling_names[c->filling],
+            (int)b->row_zero[0], (double)b->row_inverse[0], case_filling_names[c->filling],
             b->range != NULL ? ", range" : "", b->bounded ? ", bounded" : "");
 }
 
@@ -228,8 +216,10 @@ const check_function check_add = {
 const check_function check_multiply = {
     .name = "multiply", .make = make_pair, .run = run_multiply, .describe = describe_floats};
 const check_function check_softmax = {
-    .name = "softmax", .make = make_softmax, .run = run_softmax, .describe = describe_floats};
+    .name = "softmax", .make = make_alone, .run = run_softmax, .describe = describe_floats};
 const check_function check_layer_norm = {.name = "layer_norm",
                                          .make = make_layer_norm,
                                          .run = run_layer_norm,
                                          .describe = describe_floats};
+const check_function check_normalize = {
+    .name = "normalize", .make = make_alone, .run = run_normalize, .describe = describe_floats};
