@@ -142,6 +142,20 @@ typedef struct dynq_pool_block {
     dynq_range_bits *range; /* not NULL: range[0] is joined with the range of y */
 } dynq_pool_block;
 
+typedef struct dynq_attention_block {
+    size_t keys, first, queries, dim;
+    const float *q, *k, *v;
+    size_t q_stride, k_stride, v_stride;
+    float scale;
+    int causal;
+    float *y;
+    size_t y_stride;
+    dynq_range_bits *range;
+    size_t range_step;
+    void *prepared;
+} dynq_attention_block;
+static inline size_t dynq_attention_bytes(size_t keys, size_t dim) { return keys * dim; }
+
 typedef struct dynq_kernel {
     const char *name;
     uint32_t features; /* DYNQ_CPU_... bits it needs */
@@ -167,6 +181,9 @@ typedef struct dynq_kernel {
     void (*pool)(const dynq_pool_block *block);
     /* Every row to length 1; rows that are shorter than 1e-12 are divided by that. */
     void (*normalize)(const dynq_float_block *block);
+    void (*attention_f32)(const dynq_attention_block *);
+    void (*attention_prepare)(const dynq_attention_block *);
+    void (*attention_s8)(const dynq_attention_block *);
     /* What the machine can do at most, to compare with. The first two run `steps` turns of a loop
      * that only works in registers, of this kernel's dot products and of fused multiply-adds, and
      * return the operations done (2 for each multiply-add). The third reads every byte with the

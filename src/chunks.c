@@ -161,6 +161,25 @@ dynq_layout dynq_layout_by_row(size_t rows, size_t columns, uint32_t picoseconds
     return layout;
 }
 
+dynq_layout dynq_layout_heads(size_t segments, size_t heads, uint64_t nanoseconds, dynq_cut cut)
+{
+    dynq_layout layout = {
+        .rows = segments,
+        .columns = heads,
+        .column_unit = 1,
+        .column_units = heads,
+        .column_chunks = 1,
+        .nanoseconds = nanoseconds,
+        .by_rows = true,
+    };
+    layout.shared = segments * heads > 1 && worth_sharing(nanoseconds, cut);
+    cut_rows(&layout, layout.shared ? useful_chunks(nanoseconds, cut.threads) : 1, 1);
+    if (layout.shared && layout.row_chunks < useful_chunks(nanoseconds, cut.threads)) {
+        cut_columns(&layout, 1, cut.threads);
+    }
+    return layout;
+}
+
 dynq_layout dynq_layout_fixed(size_t rows, size_t k, size_t columns, size_t blocks,
                               size_t block_columns, uint32_t picoseconds)
 {

@@ -22,11 +22,15 @@ uint64_t dynq_session_clock(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Columns of the step's result, or of what it reads where it has none. */
-static size_t step_columns(const dynq_session *session, const dynq_step *step)
+/* The step's result, or what it reads where it has none. */
+static uint32_t step_value(const dynq_step *step)
 {
-    return session->plan->values[step->output != DYNQ_NONE ? step->output : step->inputs[0]]
-        .columns;
+    return step->output != DYNQ_NONE ? step->output : step->inputs[0];
+}
+
+static size_t step_columns(const dynq_work *w, const dynq_step *step)
+{
+    return w->session->plan->values[step_value(step)].columns;
 }
 
 static uint32_t cost_of_element(const dynq_step *step)
@@ -34,22 +38,27 @@ static uint32_t cost_of_element(const dynq_step *step)
     switch (step->kind) {
     case DYNQ_STEP_RANGE: return COST_RANGE;
     case DYNQ_STEP_SOFTMAX:
-    case DYNQ_STEP_LAYER_NORM: return COST_MATH;
+    case DYNQ_STEP_LAYER_NORM:
+    case DYNQ_STEP_NORMALIZE: return COST_MATH;
     default: return step->activation <= DYNQ_ACTIVATION_RELU ? COST_PLAIN : COST_MATH;
     }
 }
 
-dynq_layout dynq_step_layout(const dynq_session *session, size_t index, size_t rows, dynq_cut cut)
+dynq_layout dynq_step_layout(const dynq_work *w, size_t index, dynq_cut cut)
 {
-    const dynq_step *step = &session->plan->steps[index];
-    const size_t columns = step_columns(session, step);
+    const dynq_step *step = &w->session->plan->steps[index];
+    const size_t columns = step_columns(w, step);
+    const size_t rows = dynq_work_rows(w, step_value(step));
+    if (step->kind == DYNQ_STEP_ATTENTION) {
+        return dynq_attention_layout(w, step, cut);
+    }
     if (step->kind != DYNQ_STEP_LINEAR_S8 && step->kind != DYNQ_STEP_LINEAR_F32) {
         return dynq_layout_by_row(rows, columns, cost_of_element(step), cut);
     }
-    const size_t k = session->model->nodes[step->node].k;
+    const size_t k = w->session->model->nodes[step->node].k;
     const uint32_t cost = step->kind == DYNQ_STEP_LINEAR_S8 ? COST_S8 : COST_F32;
-    if (dynq_session_step_is_foreign(session, step)) {
-        const dynq_layer *layer = &session->layers[index];
+    if (dynq_session_step_is_foreign(w->session, step)) {
+        const dynq_layer *layer = &w->session->layers[index];
         return dynq_layout_fixed(rows, k, columns, layer->block_count, layer->block_columns, cost);
     }
     return dynq_layout_linear(rows, k, columns, cost, cut);
@@ -64,11 +73,11 @@ void dynq_step_join_ranges(dynq_value_memory *value, const dynq_range_bits *rang
     }
 }
 
-dynq_epilogue dynq_step_epilogue(const dynq_session *session, const dynq_step *step,
-                                 const dynq_block *b, dynq_range_bits *ranges)
+dynq_epilogue dynq_step_epilogue(const dynq_work *w, const dynq_step *step, const dynq_block *b,
+                                 dynq_range_bits *ranges)
 {
-    const dynq_node *node = &session->model->nodes[step->node];
-    const dynq_value_memory *y = &session->values[step->output];
+    const dynq_node *node = &w->session->model->nodes[step->node];
+    const dynq_value_memory *y = &w->values[step->output];
     dynq_epilogue epilogue = {
         .bias = node->bias == NULL ? NULL : node->bias + b->column,
         .activation = step->activation,
@@ -78,18 +87,17 @@ dynq_epilogue dynq_step_epilogue(const dynq_session *session, const dynq_step *s
         .range_step = y->range_step,
     };
     if (step->residual != DYNQ_NONE) {
-        const dynq_value_memory *residual = &session->values[step->residual];
+        const dynq_value_memory *residual = &w->values[step->residual];
         epilogue.residual = residual->data + b->row * residual->stride + b->column;
         epilogue.residual_stride = residual->stride;
     }
     return epilogue;
 }
 
-dynq_dequantize dynq_step_dequantize(const dynq_session *session, const dynq_step *step,
-                                     const dynq_block *b)
+dynq_dequantize dynq_step_dequantize(const dynq_work *w, const dynq_step *step, const dynq_block *b)
 {
-    const dynq_node *node = &session->model->nodes[step->node];
-    const dynq_copy_memory *copy = &session->copies[step->copy];
+    const dynq_node *node = &w->session->model->nodes[step->node];
+    const dynq_copy_memory *copy = &w->copies[step->copy];
     return (dynq_dequantize){
         .column_scale = node->weight_scale + b->column,
         .column_sum = node->weight_sum + b->column,
@@ -107,41 +115,41 @@ void dynq_step_note_phase(_Atomic uint64_t *phase, uint64_t *start)
 }
 
 /* The panels of one chunk of an INT8 step. */
-static const int8_t *panels_of(const dynq_session *session, size_t index, size_t chunk)
+static const int8_t *panels_of(const dynq_work *w, size_t index, size_t chunk)
 {
-    const dynq_step *step = &session->plan->steps[index];
-    const size_t column = dynq_layout_block(&session->layouts[index], chunk).column;
-    return session->model->nodes[step->node].packed +
-           column * session->plan->copies[step->copy].padded;
+    const dynq_step *step = &w->session->plan->steps[index];
+    const size_t column = dynq_layout_block(&w->session->layouts[index], chunk).column;
+    return w->session->model->nodes[step->node].packed +
+           column * w->session->plan->copies[step->copy].padded;
 }
 
 /* The weights that the thread with this chunk is likely to need next, to be fetched meanwhile: the
  * next chunk's, or where its share of the next INT8 layer begins. NULL: there is none. */
-static const int8_t *next_panels(const dynq_session *session, size_t index, size_t chunk)
+static const int8_t *next_panels(const dynq_work *w, size_t index, size_t chunk)
 {
-    const dynq_layout *layout = &session->layouts[index];
-    const size_t threads = layout->shared ? session->threads : 1;
+    const dynq_layout *layout = &w->session->layouts[index];
+    const size_t threads = layout->shared ? w->session->threads : 1;
     const size_t chunks = dynq_layout_chunks(layout);
     const size_t thread = ((chunk + 1) * threads - 1) / chunks; /* that begins with this chunk */
     if (chunk + 1 < chunks * (thread + 1) / threads) {
-        return panels_of(session, index, chunk + 1);
+        return panels_of(w, index, chunk + 1);
     }
-    for (size_t next = index + 1; next < session->plan->step_count; next++) {
-        if (session->plan->steps[next].kind == DYNQ_STEP_LINEAR_S8) {
-            const size_t parts = dynq_layout_chunks(&session->layouts[next]);
-            return panels_of(session, next, parts * thread / threads);
+    for (size_t next = index + 1; next < w->session->plan->step_count; next++) {
+        if (w->session->plan->steps[next].kind == DYNQ_STEP_LINEAR_S8) {
+            const size_t parts = dynq_layout_chunks(&w->session->layouts[next]);
+            return panels_of(w, next, parts * thread / threads);
         }
     }
     return NULL;
 }
 
-static void run_linear_s8(dynq_session *session, size_t index, size_t chunk, const dynq_block *b,
+static void run_linear_s8(const dynq_work *w, size_t index, const dynq_block *b, const int8_t *next,
                           dynq_range_bits *ranges)
 {
-    const dynq_step *step = &session->plan->steps[index];
-    const dynq_node *node = &session->model->nodes[step->node];
-    const dynq_copy_memory *copy = &session->copies[step->copy];
-    const size_t kpad = session->plan->copies[step->copy].padded;
+    const dynq_step *step = &w->session->plan->steps[index];
+    const dynq_node *node = &w->session->model->nodes[step->node];
+    const dynq_copy_memory *copy = &w->copies[step->copy];
+    const size_t kpad = w->session->plan->copies[step->copy].padded;
     dynq_gemm_s8 gemm = {
         .rows = b->rows,
         .columns = b->columns,
@@ -149,60 +157,60 @@ static void run_linear_s8(dynq_session *session, size_t index, size_t chunk, con
         .q = copy->codes + b->row * kpad,
         .q_stride = kpad,
         .panels = node->packed + b->column * kpad,
-        .dequantize = dynq_step_dequantize(session, step, b),
-        .epilogue = dynq_step_epilogue(session, step, b, ranges),
-        .next = next_panels(session, index, chunk),
+        .dequantize = dynq_step_dequantize(w, step, b),
+        .epilogue = dynq_step_epilogue(w, step, b, ranges),
+        .next = next,
     };
-    if (!session->profiling) {
-        session->kernel->gemm_s8(&gemm);
+    if (!w->session->profiling) {
+        w->session->kernel->gemm_s8(&gemm);
         return;
     }
     uint64_t start = dynq_session_clock();
-    gemm.sums = session->sums + b->row * session->sums_stride + b->column;
-    gemm.sums_stride = session->sums_stride;
-    session->kernel->gemm_s8(&gemm);
-    dynq_step_note_phase(&session->clocks[index].gemm, &start);
-    session->kernel->epilogue_s32(b->rows, b->columns, gemm.sums, gemm.sums_stride,
-                                  &gemm.dequantize, &gemm.epilogue);
-    dynq_step_note_phase(&session->clocks[index].epilogue, &start);
+    gemm.sums = w->session->sums + b->row * w->session->sums_stride + b->column;
+    gemm.sums_stride = w->session->sums_stride;
+    w->session->kernel->gemm_s8(&gemm);
+    dynq_step_note_phase(&w->session->clocks[index].gemm, &start);
+    w->session->kernel->epilogue_s32(b->rows, b->columns, gemm.sums, gemm.sums_stride,
+                                     &gemm.dequantize, &gemm.epilogue);
+    dynq_step_note_phase(&w->session->clocks[index].epilogue, &start);
 }
 
-static void run_linear_f32(dynq_session *session, size_t index, const dynq_block *b,
+static void run_linear_f32(const dynq_work *w, size_t index, const dynq_block *b,
                            dynq_range_bits *ranges)
 {
-    const dynq_step *step = &session->plan->steps[index];
-    const dynq_node *node = &session->model->nodes[step->node];
-    const dynq_value_memory *x = &session->values[step->inputs[0]];
+    const dynq_step *step = &w->session->plan->steps[index];
+    const dynq_node *node = &w->session->model->nodes[step->node];
+    const dynq_value_memory *x = &w->values[step->inputs[0]];
     dynq_gemm_f32 gemm = {
         .rows = b->rows,
         .columns = b->columns,
         .k = node->k,
         .x = x->data + b->row * x->stride,
         .x_stride = x->stride,
-        .panels = session->layers[index].packed + b->column * node->k,
-        .epilogue = dynq_step_epilogue(session, step, b, ranges),
+        .panels = w->session->layers[index].packed + b->column * node->k,
+        .epilogue = dynq_step_epilogue(w, step, b, ranges),
     };
-    if (!session->profiling) {
-        session->kernel->gemm_f32(&gemm);
+    if (!w->session->profiling) {
+        w->session->kernel->gemm_f32(&gemm);
         return;
     }
     uint64_t start = dynq_session_clock();
     gemm.products = gemm.epilogue.y;
     gemm.products_stride = gemm.epilogue.y_stride;
-    session->kernel->gemm_f32(&gemm);
-    dynq_step_note_phase(&session->clocks[index].gemm, &start);
-    session->kernel->epilogue_f32(b->rows, b->columns, gemm.products, gemm.products_stride,
-                                  &gemm.epilogue);
-    dynq_step_note_phase(&session->clocks[index].epilogue, &start);
+    w->session->kernel->gemm_f32(&gemm);
+    dynq_step_note_phase(&w->session->clocks[index].gemm, &start);
+    w->session->kernel->epilogue_f32(b->rows, b->columns, gemm.products, gemm.products_stride,
+                                     &gemm.epilogue);
+    dynq_step_note_phase(&w->session->clocks[index].epilogue, &start);
 }
 
-static void run_quantize(dynq_session *session, const dynq_step *step, const dynq_block *b,
+static void run_quantize(const dynq_work *w, const dynq_step *step, const dynq_block *b,
                          dynq_range_bits *ranges)
 {
-    const dynq_plan_copy *copy = &session->plan->copies[step->copy];
-    const dynq_plan_value *value = &session->plan->values[step->inputs[0]];
-    const dynq_value_memory *x = &session->values[step->inputs[0]];
-    const dynq_copy_memory *memory = &session->copies[step->copy];
+    const dynq_plan_copy *copy = &w->session->plan->copies[step->copy];
+    const dynq_plan_value *value = &w->session->plan->values[step->inputs[0]];
+    const dynq_value_memory *x = &w->values[step->inputs[0]];
+    const dynq_copy_memory *memory = &w->copies[step->copy];
     const dynq_quantize_block quantize = {
         .rows = b->rows,
         .columns = value->columns,
@@ -218,16 +226,16 @@ static void run_quantize(dynq_session *session, const dynq_step *step, const dyn
         .q_stride = copy->padded,
         .range = value->checked_by_quantize ? ranges : NULL,
     };
-    session->kernel->quantize(&quantize);
+    w->session->kernel->quantize(&quantize);
 }
 
-static void run_float(dynq_session *session, const dynq_step *step, const dynq_block *b,
+static void run_float(const dynq_work *w, const dynq_step *step, const dynq_block *b,
                       dynq_range_bits *ranges)
 {
-    const dynq_kernel *kernel = session->kernel;
-    const dynq_node *node = &session->model->nodes[step->node];
-    const dynq_value_memory *x = &session->values[step->inputs[0]];
-    const uint32_t result = step->output != DYNQ_NONE ? step->output : step->inputs[0];
+    const dynq_kernel *kernel = w->session->kernel;
+    const dynq_node *node = &w->session->model->nodes[step->node];
+    const dynq_value_memory *x = &w->values[step->inputs[0]];
+    const uint32_t result = step_value(step);
     dynq_float_block floats = {
         .rows = b->rows,
         .columns = b->columns,
@@ -238,15 +246,15 @@ static void run_float(dynq_session *session, const dynq_step *step, const dynq_b
         .epsilon = node->epsilon,
         .activation = step->activation,
         .range = ranges,
-        .range_step = session->values[result].range_step,
+        .range_step = w->values[result].range_step,
     };
     if (step->output != DYNQ_NONE) {
-        const dynq_value_memory *y = &session->values[step->output];
+        const dynq_value_memory *y = &w->values[step->output];
         floats.y = y->data + b->row * y->stride;
         floats.y_stride = y->stride;
     }
     if (step->inputs[1] != DYNQ_NONE) {
-        const dynq_value_memory *other = &session->values[step->inputs[1]];
+        const dynq_value_memory *other = &w->values[step->inputs[1]];
         floats.other = other->data + b->row * other->stride;
         floats.other_stride = other->stride;
     }
@@ -257,31 +265,46 @@ static void run_float(dynq_session *session, const dynq_step *step, const dynq_b
     case DYNQ_STEP_MULTIPLY: kernel->multiply(&floats); break;
     case DYNQ_STEP_SOFTMAX: kernel->softmax(&floats); break;
     case DYNQ_STEP_LAYER_NORM: kernel->layer_norm(&floats); break;
+    case DYNQ_STEP_NORMALIZE: kernel->normalize(&floats); break;
     case DYNQ_STEP_QUANTIZE:
     case DYNQ_STEP_LINEAR_S8:
     case DYNQ_STEP_LINEAR_F32:
-        break; /* not float steps: dynq_step_run_chunk sends them elsewhere */
+    case DYNQ_STEP_EMBED:
+    case DYNQ_STEP_ATTENTION:
+    case DYNQ_STEP_POOL: break; /* not float steps: dynq_step_run_chunk sends them elsewhere */
     }
 }
 
-void dynq_step_run_chunk(dynq_session *session, size_t index, size_t chunk)
+void dynq_step_run_block(const dynq_work *w, size_t index, const dynq_block *b, const int8_t *next)
 {
-    const dynq_step *step = &session->plan->steps[index];
-    if (dynq_session_step_is_foreign(session, step)) {
-        dynq_step_run_foreign(session, index, chunk);
+    const dynq_step *step = &w->session->plan->steps[index];
+    if (step->kind == DYNQ_STEP_ATTENTION) {
+        dynq_attention_run(w, step, b, w->session->layouts[index].shared);
         return;
     }
     dynq_range_bits ranges[DYNQ_ROW_BLOCK] = {{0, 0}};
-    const uint32_t result = step->output != DYNQ_NONE ? step->output : step->inputs[0];
-    const dynq_block b = dynq_layout_block(&session->layouts[index], chunk);
     switch (step->kind) {
-    case DYNQ_STEP_LINEAR_S8: run_linear_s8(session, index, chunk, &b, ranges); break;
-    case DYNQ_STEP_LINEAR_F32: run_linear_f32(session, index, &b, ranges); break;
-    case DYNQ_STEP_QUANTIZE: run_quantize(session, step, &b, ranges); break;
-    default: run_float(session, step, &b, ranges); break;
+    case DYNQ_STEP_LINEAR_S8: run_linear_s8(w, index, b, next, ranges); break;
+    case DYNQ_STEP_LINEAR_F32: run_linear_f32(w, index, b, ranges); break;
+    case DYNQ_STEP_QUANTIZE: run_quantize(w, step, b, ranges); break;
+    case DYNQ_STEP_EMBED: dynq_embed_run(w, step, b, ranges); break;
+    case DYNQ_STEP_POOL: dynq_pool_run(w, step, b, ranges); break;
+    default: run_float(w, step, b, ranges); break;
     }
     if (step->kind != DYNQ_STEP_QUANTIZE ||
-        session->plan->values[step->inputs[0]].checked_by_quantize) {
-        dynq_step_join_ranges(&session->values[result], ranges, &b);
+        w->session->plan->values[step->inputs[0]].checked_by_quantize) {
+        dynq_step_join_ranges(&w->values[step_value(step)], ranges, b);
     }
+}
+
+void dynq_step_run_chunk(const dynq_work *w, size_t index, size_t chunk)
+{
+    const dynq_step *step = &w->session->plan->steps[index];
+    if (dynq_session_step_is_foreign(w->session, step)) {
+        dynq_step_run_foreign(w, index, chunk);
+        return;
+    }
+    const dynq_block b = dynq_layout_block(&w->session->layouts[index], chunk);
+    const bool int8 = step->kind == DYNQ_STEP_LINEAR_S8;
+    dynq_step_run_block(w, index, &b, int8 ? next_panels(w, index, chunk) : NULL);
 }

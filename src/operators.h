@@ -1,4 +1,4 @@
-/* What the chunks of native and of foreign steps share (operators.c, foreign.c). */
+/* What the chunks of native and of foreign steps share (operators.c, segments.c, foreign.c). */
 #ifndef DYNQ_SRC_OPERATORS_H
 #define DYNQ_SRC_OPERATORS_H
 
@@ -10,15 +10,25 @@ void dynq_step_join_ranges(dynq_value_memory *value, const dynq_range_bits *rang
                            const dynq_block *b);
 
 /* How products of a linear step become its results in a block. */
-dynq_epilogue dynq_step_epilogue(const dynq_session *session, const dynq_step *step,
-                                 const dynq_block *b, dynq_range_bits *ranges);
-dynq_dequantize dynq_step_dequantize(const dynq_session *session, const dynq_step *step,
+dynq_epilogue dynq_step_epilogue(const dynq_work *w, const dynq_step *step, const dynq_block *b,
+                                 dynq_range_bits *ranges);
+dynq_dequantize dynq_step_dequantize(const dynq_work *w, const dynq_step *step,
                                      const dynq_block *b);
 
 /* Adds the time since *start to one of the step's phases and moves *start to now. */
 void dynq_step_note_phase(_Atomic uint64_t *phase, uint64_t *start);
 
+/* segments.c: steps to which it matters where segments begin. Ranges as above; attention joins its
+ * own. `shared`: other threads do the same at the same time. */
+void dynq_embed_run(const dynq_work *w, const dynq_step *step, const dynq_block *b,
+                    dynq_range_bits *ranges);
+void dynq_pool_run(const dynq_work *w, const dynq_step *step, const dynq_block *b,
+                   dynq_range_bits *ranges);
+dynq_layout dynq_attention_layout(const dynq_work *w, const dynq_step *step, dynq_cut cut);
+void dynq_attention_run(const dynq_work *w, const dynq_step *step, const dynq_block *b,
+                        bool shared);
+
 /* One chunk, a block of columns with all rows, of a linear step that the engine runs. */
-void dynq_step_run_foreign(dynq_session *session, size_t index, size_t chunk);
+void dynq_step_run_foreign(const dynq_work *w, size_t index, size_t chunk);
 
 #endif

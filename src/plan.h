@@ -16,7 +16,11 @@ typedef enum dynq_step_kind {
     DYNQ_STEP_ADD,
     DYNQ_STEP_MULTIPLY,
     DYNQ_STEP_SOFTMAX,
-    DYNQ_STEP_LAYER_NORM
+    DYNQ_STEP_LAYER_NORM,
+    DYNQ_STEP_NORMALIZE,
+    DYNQ_STEP_EMBED,
+    DYNQ_STEP_ATTENTION,
+    DYNQ_STEP_POOL
 } dynq_step_kind;
 
 #define DYNQ_NONE UINT32_MAX
@@ -27,12 +31,13 @@ typedef enum dynq_step_kind {
 
 typedef struct dynq_step {
     dynq_step_kind kind;
-    uint32_t node;      /* the node it works for: the linear layer of a fused group */
-    uint32_t inputs[2]; /* values; DYNQ_NONE where there is none */
-    uint32_t output;    /* value; DYNQ_NONE for range and quantize */
-    uint32_t copy;      /* quantized copy written (quantize) or read (linear s8) */
-    uint32_t residual;  /* value added by the epilogue, or DYNQ_NONE */
+    uint32_t node; /* the node it works for: the linear layer or embedding of a fused group */
+    uint32_t inputs[DYNQ_MAX_INPUTS]; /* values; DYNQ_NONE where there is none */
+    uint32_t output;                  /* value; DYNQ_NONE for range and quantize */
+    uint32_t copy;                    /* quantized copy written (quantize) or read (linear s8) */
+    uint32_t residual; /* value added by the epilogue or the embedding, or DYNQ_NONE */
     dynq_activation activation;
+    bool int8;    /* attention whose products are in INT8 */
     bool bounded; /* INT8 without residual and with moderate biases: moderate scales make all of its
                    * results finite */
 } dynq_step;
@@ -42,10 +47,12 @@ typedef struct dynq_step {
 typedef struct dynq_plan_value {
     uint32_t node;
     size_t columns;
-    uint32_t slot;     /* memory of the caller, or DYNQ_NONE: the arena */
-    bool stored;       /* false: fused away */
-    bool range_wanted; /* some copy is quantized with the range found while running */
-    bool range_by_row; /* some copy needs a range for each row */
+    dynq_domain domain; /* what its rows are */
+    bool ids;           /* int32 instead of floats */
+    uint32_t slot;      /* memory of the caller, or DYNQ_NONE: the arena */
+    bool stored;        /* false: fused away */
+    bool range_wanted;  /* some copy is quantized with the range found while running */
+    bool range_by_row;  /* some copy needs a range for each row */
     bool range_by_segment;
     bool checked_by_quantize; /* input whose only readers are static copies: no range step */
     bool tapped;
@@ -79,11 +86,12 @@ typedef struct dynq_plan {
     dynq_slot *slots; /* inputs in node order, then outputs */
     size_t slot_count;
     size_t arena_bytes;
+    size_t attention_bytes; /* of what one thread needs beside it for attention */
 } dynq_plan;
 
 typedef struct dynq_plan_request {
-    size_t max_rows;
-    bool fp32;          /* every linear layer in FP32 */
+    size_t max_rows, max_segments;
+    bool fp32;          /* every linear layer and attention in FP32 */
     bool dense;         /* rows of codes without padding, for a foreign engine */
     dynq_scope scope;   /* nonzero: overrides dynamic scopes */
     const bool *tapped; /* by node */

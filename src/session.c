@@ -38,7 +38,9 @@ static dynq_status choose(const dynq_session_options *options, choices *c, dynq_
                          "session options: the executor needs parallel_for and 1 or more threads");
     }
     o->max_rows = o->max_rows == 0 ? 1 : o->max_rows;
-    o->max_segments = o->max_segments == 0 ? o->max_rows : o->max_segments;
+    if (o->max_segments == 0 || o->max_segments > o->max_rows) {
+        o->max_segments = o->max_rows; /* a segment has one row or more */
+    }
     c->fp32 = o->precision == DYNQ_PRECISION_FP32 || (o->engine != NULL && !o->engine->has_int8);
     return dynq_kernel_choose(c->options.kernel, &c->kernel, error);
 }
@@ -64,6 +66,7 @@ static dynq_status make_plan(const dynq_model *model, const choices *c,
     }
     if (status == DYNQ_OK) {
         const dynq_plan_request request = {.max_rows = c->options.max_rows,
+                                           .max_segments = c->options.max_segments,
                                            .dense = c->options.engine != NULL,
                                            .fp32 = c->fp32,
                                            .scope = c->options.scope,
@@ -141,9 +144,10 @@ static bool take_sums(dynq_session *session)
 static bool take_copies(dynq_session *session)
 {
     const dynq_plan *plan = session->plan;
-    session->copies = dynq_alloc(&session->allocator, plan->copy_count, sizeof *session->copies);
-    for (size_t i = 0; session->copies != NULL && i < plan->copy_count; i++) {
-        dynq_copy_memory *copy = &session->copies[i];
+    session->work.copies =
+        dynq_alloc(&session->allocator, plan->copy_count, sizeof *session->work.copies);
+    for (size_t i = 0; session->work.copies != NULL && i < plan->copy_count; i++) {
+        dynq_copy_memory *copy = &session->work.copies[i];
         copy->codes = session->arena + plan->copies[i].offset;
         copy->scale = dynq_alloc(&session->allocator, session->max_rows, sizeof *copy->scale);
         copy->inverse = dynq_alloc(&session->allocator, session->max_rows, sizeof *copy->inverse);
@@ -152,16 +156,17 @@ static bool take_copies(dynq_session *session)
             return false;
         }
     }
-    return session->copies != NULL;
+    return session->work.copies != NULL;
 }
 
 static bool take_values(dynq_session *session)
 {
     const dynq_plan *plan = session->plan;
-    session->values = dynq_alloc(&session->allocator, plan->value_count, sizeof *session->values);
-    for (size_t i = 0; session->values != NULL && i < plan->value_count; i++) {
+    session->work.values =
+        dynq_alloc(&session->allocator, plan->value_count, sizeof *session->work.values);
+    for (size_t i = 0; session->work.values != NULL && i < plan->value_count; i++) {
         const dynq_plan_value *value = &plan->values[i];
-        dynq_value_memory *memory = &session->values[i];
+        dynq_value_memory *memory = &session->work.values[i];
         const size_t ranges =
             value->range_by_row || value->range_by_segment ? session->max_rows : 1;
         memory->range = dynq_alloc(&session->allocator, ranges, sizeof *memory->range);
@@ -173,7 +178,49 @@ static bool take_values(dynq_session *session)
             memory->stride = value->columns;
         }
     }
-    return session->values != NULL;
+    return session->work.values != NULL;
+}
+
+/* Attention of a thread prepares keys and values, and collects ranges of rows. */
+static bool take_scratches(dynq_session *session)
+{
+    if (session->plan->attention_bytes == 0) {
+        return true;
+    }
+    const dynq_allocator *allocator = &session->allocator;
+    session->scratches = dynq_alloc(allocator, session->threads, sizeof *session->scratches);
+    for (uint32_t i = 0; session->scratches != NULL && i < session->threads; i++) {
+        dynq_scratch *scratch = &session->scratches[i];
+        atomic_init(&scratch->taken, false);
+        scratch->prepared = dynq_alloc(allocator, session->plan->attention_bytes, 1);
+        scratch->ranges = dynq_alloc(allocator, session->max_rows, sizeof *scratch->ranges);
+        if (scratch->prepared == NULL || scratch->ranges == NULL) {
+            return false;
+        }
+    }
+    return session->scratches != NULL;
+}
+
+static void release_scratches(dynq_session *session)
+{
+    for (uint32_t i = 0; session->scratches != NULL && i < session->threads; i++) {
+        dynq_release(&session->allocator, session->scratches[i].prepared);
+        dynq_release(&session->allocator, session->scratches[i].ranges);
+    }
+    dynq_release(&session->allocator, session->scratches);
+}
+
+/* Whether a segment's results depend on nothing but the segment, and nobody looks at whole values.
+ */
+static bool is_separable(const dynq_session *session)
+{
+    for (size_t i = 0; i < session->plan->copy_count; i++) {
+        const dynq_range_rule *rule = &session->plan->copies[i].rule;
+        if (rule->kind == DYNQ_RANGE_DYNAMIC && rule->scope == DYNQ_SCOPE_TENSOR) {
+            return false;
+        }
+    }
+    return session->tap_count == 0;
 }
 
 static dynq_status take_memory(dynq_session *session, dynq_error *error)
@@ -181,8 +228,11 @@ static dynq_status take_memory(dynq_session *session, dynq_error *error)
     const dynq_allocator *allocator = &session->allocator;
     session->arena = dynq_alloc(allocator, session->plan->arena_bytes, 1);
     session->layouts = dynq_alloc(allocator, session->plan->step_count, sizeof *session->layouts);
-    bool complete = session->arena != NULL && session->layouts != NULL && take_values(session) &&
-                    take_copies(session) && take_sums(session);
+    session->part_offsets =
+        dynq_alloc(allocator, session->max_segments + 1, sizeof *session->part_offsets);
+    bool complete = session->arena != NULL && session->layouts != NULL &&
+                    session->part_offsets != NULL && take_values(session) && take_copies(session) &&
+                    take_sums(session) && take_scratches(session);
     if (complete && session->profiling) {
         session->clocks = dynq_alloc(allocator, session->plan->step_count, sizeof *session->clocks);
         complete = session->clocks != NULL;
@@ -222,7 +272,8 @@ static dynq_status fill_session(dynq_session *session, const choices *c, dynq_er
     }
     if (status == DYNQ_OK) {
         session->weights_cached = weight_bytes(session) <= CACHED_WEIGHT_BYTES;
-        dynq_session_static_params(session);
+        session->separable = is_separable(session);
+        dynq_ranges_set_static(session);
     }
     return status;
 }
@@ -254,6 +305,7 @@ dynq_status dynq_session_create(dynq_model *model, const dynq_session_options *o
         return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a session");
     }
     session->allocator = allocator;
+    session->work.session = session;
     session->model = dynq_model_retain(model);
     session->kernel = c.kernel;
     session->engine = c.options.engine;
@@ -277,16 +329,18 @@ void dynq_session_free(dynq_session *session)
     }
     const dynq_allocator allocator = session->allocator;
     dynq_session_release_layers(session);
-    for (size_t i = 0; session->values != NULL && i < session->plan->value_count; i++) {
-        dynq_release(&allocator, session->values[i].range);
+    for (size_t i = 0; session->work.values != NULL && i < session->plan->value_count; i++) {
+        dynq_release(&allocator, session->work.values[i].range);
     }
-    for (size_t i = 0; session->copies != NULL && i < session->plan->copy_count; i++) {
-        dynq_release(&allocator, session->copies[i].scale);
-        dynq_release(&allocator, session->copies[i].inverse);
-        dynq_release(&allocator, session->copies[i].zero);
+    for (size_t i = 0; session->work.copies != NULL && i < session->plan->copy_count; i++) {
+        dynq_release(&allocator, session->work.copies[i].scale);
+        dynq_release(&allocator, session->work.copies[i].inverse);
+        dynq_release(&allocator, session->work.copies[i].zero);
     }
-    dynq_release(&allocator, session->values);
-    dynq_release(&allocator, session->copies);
+    release_scratches(session);
+    dynq_release(&allocator, session->part_offsets);
+    dynq_release(&allocator, session->work.values);
+    dynq_release(&allocator, session->work.copies);
     dynq_release(&allocator, session->sums);
     dynq_release(&allocator, session->layouts);
     dynq_release(&allocator, session->taps);

@@ -1,7 +1,8 @@
 /* The inside of a session, shared by the files that make one up: session.c (creation and
- * queries), weights.c (layers as the engine wants them), run.c (a run from start to end),
- * operators.c and foreign.c (one chunk of a step, native or on an engine, cut by chunks.c),
- * ranges.c (parameters from ranges). */
+ * queries), weights.c (layers as the engine wants them), run_check.c (what a caller hands to a
+ * run), run.c (a run from start to end), operators.c, segments.c and foreign.c (one chunk of a
+ * step, by rows, by segments or on an engine, cut by chunks.c), ranges.c (parameters from ranges).
+ */
 #ifndef DYNQ_SRC_SESSION_H
 #define DYNQ_SRC_SESSION_H
 
@@ -15,8 +16,9 @@
 
 /* Where a value is during a run. */
 typedef struct dynq_value_memory {
-    float *data;
+    float *data; /* of ids: int32_t */
     size_t stride;
+    float *bound;           /* the caller's memory, where the first row of the batch is */
     bool ranged;            /* the current run needs its range */
     dynq_range_bits *range; /* max_rows entries */
     size_t range_step;      /* 0: one range; 1: one for each row */
@@ -29,6 +31,17 @@ typedef struct dynq_copy_memory {
     int32_t *zero;
     size_t step;
 } dynq_copy_memory;
+
+/* What steps work on: a batch, a part of it, or a block of rows, and where its values are. */
+typedef struct dynq_work {
+    struct dynq_session *session;
+    size_t rows, segments; /* segments 0: one */
+    const size_t *offsets;
+    size_t first_row, first_segment; /* of the caller's batch */
+    dynq_value_memory *values;       /* by value of the plan */
+    dynq_copy_memory *copies;
+    dynq_error *error;
+} dynq_work;
 
 /* One linear step's weights, where they are not simply the model's. */
 typedef struct dynq_layer {
@@ -46,6 +59,13 @@ typedef struct dynq_step_clock {
     dynq_step_profile total;
 } dynq_step_clock;
 
+/* What a chunk of attention works in: a thread takes any that is free. */
+typedef struct dynq_scratch {
+    atomic_bool taken;
+    void *prepared;
+    dynq_range_bits *ranges; /* max_rows entries */
+} dynq_scratch;
+
 typedef struct dynq_session_tap {
     uint32_t node;
     dynq_tap tap;
@@ -59,19 +79,20 @@ struct dynq_session {
     dynq_executor executor;    /* parallel_for NULL: the pool */
     dynq_thread_pool *pool, *own_pool;
     uint32_t threads;
+    dynq_scratch *scratches; /* one for each thread, if the plan has attention */
     size_t max_rows, max_segments;
     bool dequantized, profiling;
     dynq_plan *plan;
     dynq_layer *layers; /* by step */
     size_t layer_bytes;
     unsigned char *arena;
-    dynq_value_memory *values; /* by value of the plan */
-    dynq_copy_memory *copies;
     int32_t *sums; /* products on their way to an epilogue, or NULL */
     size_t sums_stride;
     bool weights_cached;  /* each thread's cache holds the weights of all layers */
-    dynq_layout *layouts; /* by step, for batches of layout_rows rows */
-    size_t layout_rows;
+    dynq_layout *layouts; /* by step, for batches of layout_rows rows and so many segments */
+    size_t layout_rows, layout_segments;
+    bool separable;       /* segments that run one after the other give the same results */
+    size_t *part_offsets; /* where segments of a part of the batch begin in it */
     dynq_session_tap *taps;
     size_t tap_count;
     dynq_step_clock *clocks; /* by step, or NULL */
@@ -79,10 +100,36 @@ struct dynq_session {
 
     /* the current run */
     dynq_batch batch;
+    dynq_work work; /* the batch, or the part of it that is run */
     dynq_status status;
-    dynq_error *error;
     _Atomic int engine_status;
 };
+
+/* The segments that are worked on, at least one, and where segment `index` begins and, with index +
+ * 1, ends. */
+static inline size_t dynq_work_segments(const dynq_work *work)
+{
+    return work->segments == 0 ? 1 : work->segments;
+}
+static inline size_t dynq_work_segment(const dynq_work *work, size_t index)
+{
+    return work->segments != 0 ? work->offsets[index] : index == 0 ? 0 : work->rows;
+}
+/* Rows that a value has there. */
+static inline size_t dynq_work_rows(const dynq_work *work, uint32_t value)
+{
+    return work->session->plan->values[value].domain == DYNQ_DOMAIN_SEGMENTS
+               ? dynq_work_segments(work)
+               : work->rows;
+}
+
+/* run_check.c: the batch and its bindings, before anything is run. On success the session has them.
+ */
+dynq_status dynq_session_take_batch(dynq_session *session, const dynq_batch *batch,
+                                    dynq_error *error);
+dynq_status dynq_session_take_bindings(dynq_session *session, const dynq_binding *bindings,
+                                       size_t count, dynq_error *error);
+dynq_status dynq_session_check_tables(const dynq_session *session, dynq_error *error);
 
 /* weights.c */
 dynq_status dynq_session_prepare_layers(dynq_session *session, dynq_error *error);
@@ -90,17 +137,20 @@ void dynq_session_release_layers(dynq_session *session);
 bool dynq_session_step_is_foreign(const dynq_session *session, const dynq_step *step);
 
 /* operators.c: a step is cut into chunks that can run on any thread in any order. */
-dynq_layout dynq_step_layout(const dynq_session *session, size_t step, size_t rows, dynq_cut cut);
-void dynq_step_run_chunk(dynq_session *session, size_t step, size_t chunk);
+dynq_layout dynq_step_layout(const dynq_work *work, size_t step, dynq_cut cut);
+void dynq_step_run_chunk(const dynq_work *work, size_t step, size_t chunk);
+/* Any rows and columns of a step of the native engine. `next`: weights to fetch meanwhile, or NULL.
+ */
+void dynq_step_run_block(const dynq_work *work, size_t step, const dynq_block *block,
+                         const int8_t *next);
 
-/* ranges.c: which values need their range, and what follows from ranges when a step is complete; on
- * the calling thread alone. */
-void dynq_session_reset_ranges(dynq_session *session);
-void dynq_session_static_params(dynq_session *session);
+/* ranges.c: which values need their range, and what follows from ranges when a step is complete. */
+void dynq_ranges_reset(const dynq_work *work);
+void dynq_ranges_set_static(const dynq_session *session);
 /* Before a step: nobody asks for the range of results that are known to be finite and whose range
  * no layer wants. */
-void dynq_session_begin_ranges(dynq_session *session, const dynq_step *step);
-dynq_status dynq_session_finish_ranges(dynq_session *session, const dynq_step *step);
+void dynq_ranges_begin(const dynq_work *work, const dynq_step *step);
+dynq_status dynq_ranges_finish(const dynq_work *work, const dynq_step *step);
 
 uint64_t dynq_session_clock(void);
 
