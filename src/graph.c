@@ -1,19 +1,10 @@
-#include <dynq/graph.h>
+#include "src/graph.h"
 
 #include "src/error.h"
-#include "src/model.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-/* What an operation returns after an error; no builder has that many nodes. */
-#define NO_NODE UINT32_MAX
-
-struct dynq_graph {
-    dynq_model *model;
-    dynq_error error; /* the first one; status DYNQ_OK while there is none */
-};
 
 dynq_graph *dynq_graph_create(const dynq_allocator *allocator)
 {
@@ -40,21 +31,15 @@ void dynq_graph_free(dynq_graph *graph)
     dynq_release(&allocator, graph);
 }
 
-static bool usable(const dynq_graph *graph)
-{
-    return graph != NULL && graph->error.status == DYNQ_OK;
-}
-
 static void out_of_memory(dynq_graph *graph, const char *name)
 {
     dynq_fail(&graph->error, DYNQ_ERR_MEMORY, "node '%s': out of memory", name);
 }
 
-/* Adds a node whose shape still has to be checked; NULL after an error, now or before. */
-static dynq_node *add_node(dynq_graph *graph, const char *name, dynq_op op,
-                           const dynq_value *inputs, uint32_t input_count)
+dynq_node *dynq_graph_add_node(dynq_graph *graph, const char *name, dynq_op op,
+                               const dynq_value *inputs, uint32_t input_count)
 {
-    if (!usable(graph)) {
+    if (!dynq_graph_usable(graph)) {
         return NULL;
     }
     dynq_model *model = graph->model;
@@ -85,15 +70,14 @@ static dynq_node *add_node(dynq_graph *graph, const char *name, dynq_op op,
     return node;
 }
 
-/* Checks the node added last, when there was no error so far. */
-static dynq_value finish_node(dynq_graph *graph)
+dynq_value dynq_graph_finish_node(dynq_graph *graph)
 {
-    if (!usable(graph)) {
-        return (dynq_value){NO_NODE};
+    if (!dynq_graph_usable(graph)) {
+        return (dynq_value){DYNQ_NO_NODE};
     }
     const size_t index = graph->model->node_count - 1;
     if (dynq_model_check_node(graph->model, index, &graph->error) != DYNQ_OK) {
-        return (dynq_value){NO_NODE};
+        return (dynq_value){DYNQ_NO_NODE};
     }
     return (dynq_value){(uint32_t)index};
 }
@@ -109,8 +93,8 @@ static const char *position(const dynq_tensor *tensor, size_t i, char *text, siz
     return text;
 }
 
-static bool check_tensor(dynq_graph *graph, const char *name, const char *what,
-                         const dynq_tensor *tensor, uint32_t rank)
+bool dynq_graph_check_tensor(dynq_graph *graph, const char *name, const char *what,
+                             const dynq_tensor *tensor, uint32_t rank)
 {
     if (tensor == NULL || tensor->data == NULL) {
         dynq_fail(&graph->error, DYNQ_ERR_ARGUMENT, "node '%s': its %s is NULL", name, what);
@@ -120,12 +104,11 @@ static bool check_tensor(dynq_graph *graph, const char *name, const char *what,
         dynq_fail(&graph->error, DYNQ_ERR_SHAPE, "node '%s': its %s has rank %u instead of %u",
                   name, what, tensor->rank, rank);
     }
-    return usable(graph);
+    return dynq_graph_usable(graph);
 }
 
-/* A copy of a tensor's numbers that the model owns; NULL after an error. */
-static const float *copy_tensor(dynq_graph *graph, const char *name, const char *what,
-                                const dynq_tensor *tensor)
+const float *dynq_graph_copy_tensor(dynq_graph *graph, const char *name, const char *what,
+                                    const dynq_tensor *tensor)
 {
     size_t count = tensor->shape[0];
     if (tensor->rank == 2 && !dynq_size_multiply(count, tensor->shape[1], &count)) {
@@ -149,11 +132,11 @@ static const float *copy_tensor(dynq_graph *graph, const char *name, const char 
     return copy;
 }
 
-/* The same for a vector of `columns`. */
+/* Checks and copies a vector of `columns`. */
 static const float *copy_vector(dynq_graph *graph, const char *name, const char *what,
                                 const dynq_tensor *tensor, size_t columns)
 {
-    if (!check_tensor(graph, name, what, tensor, 1)) {
+    if (!dynq_graph_check_tensor(graph, name, what, tensor, 1)) {
         return NULL;
     }
     if (tensor->shape[0] != columns) {
@@ -161,71 +144,76 @@ static const float *copy_vector(dynq_graph *graph, const char *name, const char 
                   name, what, tensor->shape[0], columns);
         return NULL;
     }
-    return copy_tensor(graph, name, what, tensor);
+    return dynq_graph_copy_tensor(graph, name, what, tensor);
 }
 
 dynq_value dynq_input(dynq_graph *graph, const char *name, size_t columns)
 {
-    dynq_node *node = add_node(graph, name, DYNQ_OP_INPUT, NULL, 0);
+    dynq_node *node = dynq_graph_add_node(graph, name, DYNQ_OP_INPUT, NULL, 0);
     if (node != NULL) {
         node->n = columns;
     }
-    return finish_node(graph);
+    return dynq_graph_finish_node(graph);
 }
 
 dynq_value dynq_linear(dynq_graph *graph, const char *name, dynq_value x, const dynq_tensor *weight,
                        const dynq_tensor *bias)
 {
-    dynq_node *node = add_node(graph, name, DYNQ_OP_LINEAR, &x, 1);
-    if (node == NULL || !check_tensor(graph, name, "weight", weight, 2)) {
-        return (dynq_value){NO_NODE};
+    dynq_node *node = dynq_graph_add_node(graph, name, DYNQ_OP_LINEAR, &x, 1);
+    if (node == NULL || !dynq_graph_check_tensor(graph, name, "weight", weight, 2)) {
+        return (dynq_value){DYNQ_NO_NODE};
     }
     node->n = weight->shape[0];
     node->k = weight->shape[1];
     node->precision = DYNQ_PRECISION_FP32;
-    const dynq_value result = finish_node(graph);
-    if (result.node == NO_NODE) {
+    const dynq_value result = dynq_graph_finish_node(graph);
+    if (result.node == DYNQ_NO_NODE) {
         return result;
     }
-    node->weight = copy_tensor(graph, name, "weight", weight);
+    node->weight = dynq_graph_copy_tensor(graph, name, "weight", weight);
     if (node->weight != NULL && bias != NULL) {
         node->bias = copy_vector(graph, name, "bias", bias, node->n);
     }
-    return usable(graph) ? result : (dynq_value){NO_NODE};
+    return dynq_graph_usable(graph) ? result : (dynq_value){DYNQ_NO_NODE};
 }
 
-static dynq_value unary(dynq_graph *graph, const char *name, dynq_op op, dynq_value x)
+dynq_value dynq_graph_unary(dynq_graph *graph, const char *name, dynq_op op, dynq_value x)
 {
-    add_node(graph, name, op, &x, 1);
-    return finish_node(graph);
+    dynq_graph_add_node(graph, name, op, &x, 1);
+    return dynq_graph_finish_node(graph);
 }
 
 static dynq_value binary(dynq_graph *graph, const char *name, dynq_op op, dynq_value a,
                          dynq_value b)
 {
     const dynq_value inputs[] = {a, b};
-    add_node(graph, name, op, inputs, 2);
-    return finish_node(graph);
+    dynq_graph_add_node(graph, name, op, inputs, 2);
+    return dynq_graph_finish_node(graph);
 }
 
 dynq_value dynq_relu(dynq_graph *graph, const char *name, dynq_value x)
 {
-    return unary(graph, name, DYNQ_OP_RELU, x);
+    return dynq_graph_unary(graph, name, DYNQ_OP_RELU, x);
 }
 
 dynq_value dynq_gelu(dynq_graph *graph, const char *name, dynq_value x)
 {
-    return unary(graph, name, DYNQ_OP_GELU, x);
+    return dynq_graph_unary(graph, name, DYNQ_OP_GELU, x);
+}
+
+dynq_value dynq_gelu_tanh(dynq_graph *graph, const char *name, dynq_value x)
+{
+    return dynq_graph_unary(graph, name, DYNQ_OP_GELU_TANH, x);
 }
 
 dynq_value dynq_tanh(dynq_graph *graph, const char *name, dynq_value x)
 {
-    return unary(graph, name, DYNQ_OP_TANH, x);
+    return dynq_graph_unary(graph, name, DYNQ_OP_TANH, x);
 }
 
 dynq_value dynq_sigmoid(dynq_graph *graph, const char *name, dynq_value x)
 {
-    return unary(graph, name, DYNQ_OP_SIGMOID, x);
+    return dynq_graph_unary(graph, name, DYNQ_OP_SIGMOID, x);
 }
 
 dynq_value dynq_add(dynq_graph *graph, const char *name, dynq_value a, dynq_value b)
@@ -240,31 +228,31 @@ dynq_value dynq_mul(dynq_graph *graph, const char *name, dynq_value a, dynq_valu
 
 dynq_value dynq_softmax(dynq_graph *graph, const char *name, dynq_value x)
 {
-    return unary(graph, name, DYNQ_OP_SOFTMAX, x);
+    return dynq_graph_unary(graph, name, DYNQ_OP_SOFTMAX, x);
 }
 
 dynq_value dynq_layer_norm(dynq_graph *graph, const char *name, dynq_value x,
                            const dynq_tensor *weight, const dynq_tensor *bias, float epsilon)
 {
-    dynq_node *node = add_node(graph, name, DYNQ_OP_LAYER_NORM, &x, 1);
+    dynq_node *node = dynq_graph_add_node(graph, name, DYNQ_OP_LAYER_NORM, &x, 1);
     if (node == NULL) {
-        return (dynq_value){NO_NODE};
+        return (dynq_value){DYNQ_NO_NODE};
     }
     node->epsilon = epsilon;
-    const dynq_value result = finish_node(graph);
-    if (result.node == NO_NODE) {
+    const dynq_value result = dynq_graph_finish_node(graph);
+    if (result.node == DYNQ_NO_NODE) {
         return result;
     }
     node->gain = copy_vector(graph, name, "weight", weight, node->n);
     if (node->gain != NULL) {
         node->bias = copy_vector(graph, name, "bias", bias, node->n);
     }
-    return usable(graph) ? result : (dynq_value){NO_NODE};
+    return dynq_graph_usable(graph) ? result : (dynq_value){DYNQ_NO_NODE};
 }
 
 void dynq_output(dynq_graph *graph, const char *name, dynq_value value)
 {
-    if (!usable(graph)) {
+    if (!dynq_graph_usable(graph)) {
         return;
     }
     dynq_model *model = graph->model;
@@ -297,7 +285,7 @@ dynq_status dynq_graph_finish(dynq_graph *graph, dynq_model **model, dynq_error 
         dynq_graph_free(graph);
         return dynq_fail(error, DYNQ_ERR_ARGUMENT, "there is no place for the model");
     }
-    if (usable(graph)) {
+    if (dynq_graph_usable(graph)) {
         dynq_model_check(graph->model, &graph->error);
     }
     const dynq_status status = graph->error.status;

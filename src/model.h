@@ -75,6 +75,18 @@ struct dynq_model {
     dynq_file file; /* bytes == NULL: none, or borrowed from the caller; size 0: not from a file */
 };
 
+/* Embeddings: a node with a table. */
+static inline bool dynq_op_has_table(dynq_op op)
+{
+    return op == DYNQ_OP_EMBEDDING || op == DYNQ_OP_POSITION;
+}
+
+/* Whether nodes of this operation are FP32 or INT8. */
+static inline bool dynq_op_has_precision(dynq_op op)
+{
+    return op == DYNQ_OP_LINEAR || op == DYNQ_OP_ATTENTION || dynq_op_has_table(op);
+}
+
 /* An empty model with one reference; NULL when memory is out. */
 dynq_model *dynq_model_new(const dynq_allocator *allocator);
 
@@ -82,6 +94,12 @@ dynq_model *dynq_model_new(const dynq_allocator *allocator);
  * NULL when memory is out. */
 dynq_node *dynq_model_add_node(dynq_model *model, const char *name, dynq_op op);
 dynq_status dynq_model_add_output(dynq_model *model, const char *name, uint32_t node);
+/* Adds an attachment with a copy of the name; its bytes are borrowed. */
+dynq_status dynq_model_add_attachment(dynq_model *model, const char *name, const void *bytes,
+                                      size_t size);
+/* The same with a copy of the bytes that the model owns. */
+dynq_status dynq_model_attach_copy(dynq_model *model, const char *name, const void *bytes,
+                                   size_t size);
 /* Zeroed memory for parameters that the model will free; NULL when memory is out. */
 void *dynq_model_own(dynq_model *model, size_t count, size_t size);
 
@@ -89,13 +107,16 @@ void *dynq_model_own(dynq_model *model, size_t count, size_t size);
  * "output") and `index` are for the message. DYNQ_ERR_ARGUMENT or DYNQ_ERR_LIMIT. */
 dynq_status dynq_model_check_name(const char *what, size_t index, const char *name,
                                   dynq_error *error);
-/* The rules for one node, after those it reads: operand count, shapes, columns, limits. Fills its k
- * and n (linear and input nodes bring their own). */
+/* The name of an attachment: 1 to DYNQ_MAX_NAME bytes of a to z, 0 to 9, '-' and '_'. */
+dynq_status dynq_model_check_attachment_name(const char *name, dynq_error *error);
+/* The rules for one node, after those it reads: operand count, shapes, columns, limits. Fills its
+ * domain, k and n (linear, embedding and input nodes bring their own n). */
 dynq_status dynq_model_check_node(dynq_model *model, size_t index, dynq_error *error);
 
 /* The rules that every model obeys however it was made: names, operand counts and shapes, columns,
- * limits, all nodes used, at least one input and output. Fills k and n of nodes from their inputs
- * (linear and input nodes bring their own). Reads no parameters. */
+ * limits, all nodes used, at least one input and output, names of attachments. Fills domain, k and
+ * n of nodes from their inputs (linear, embedding and input nodes bring their own n). Reads no
+ * parameters and no bytes of attachments. */
 dynq_status dynq_model_check(dynq_model *model, dynq_error *error);
 
 #endif

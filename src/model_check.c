@@ -1,8 +1,8 @@
-/* The rules that every model obeys, whether a builder or a file made it. */
+/* The rules that every model obeys, whether a builder or a file made it: names, and the graph as a
+ * whole. */
 #include "src/error.h"
 #include "src/model.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,126 +57,17 @@ dynq_status dynq_model_check_name(const char *what, size_t index, const char *na
     return DYNQ_OK;
 }
 
-static uint32_t operands(dynq_op op)
+dynq_status dynq_model_check_attachment_name(const char *name, dynq_error *error)
 {
-    switch (op) {
-    case DYNQ_OP_INPUT: return 0;
-    case DYNQ_OP_ADD:
-    case DYNQ_OP_MUL: return 2;
-    default: return 1;
-    }
-}
-
-static dynq_status check_range(const dynq_node *node, dynq_error *error)
-{
-    const dynq_range_rule *range = &node->range;
-    if (dynq_range_kind_name(range->kind) == NULL || dynq_scope_name(range->scope) == NULL ||
-        dynq_scheme_name(range->scheme) == NULL) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "node '%s': its range rule is incomplete",
-                         node->name);
-    }
-    if (range->kind == DYNQ_RANGE_DYNAMIC) {
-        return DYNQ_OK;
-    }
-    if (range->scope != DYNQ_SCOPE_TENSOR) {
+    const size_t length = name == NULL ? 0 : strlen(name);
+    if (length == 0 || length > DYNQ_MAX_NAME ||
+        strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != length) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT,
-                         "node '%s': a static range is per tensor, not per %s", node->name,
-                         dynq_scope_name(range->scope));
-    }
-    if (!isfinite(range->lo) || !isfinite(range->hi)) {
-        return dynq_fail(error, DYNQ_ERR_NOT_FINITE, "node '%s': its static range is not finite",
-                         node->name);
-    }
-    if (range->lo > 0 || range->hi < 0) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
-                         "node '%s': its static range [%g, %g] does not contain 0", node->name,
-                         (double)range->lo, (double)range->hi);
+                         "the name '%.40s' of an attachment is not 1 to %d of a to z, 0 to 9, '-' "
+                         "and '_'",
+                         name == NULL ? "" : name, DYNQ_MAX_NAME);
     }
     return DYNQ_OK;
-}
-
-static dynq_status check_linear(const dynq_model *model, const dynq_node *node, dynq_error *error)
-{
-    const dynq_node *x = &model->nodes[node->inputs[0]];
-    if (node->k != x->n) {
-        return dynq_fail(error, DYNQ_ERR_SHAPE,
-                         "node '%s': its weight takes %zu inputs, but '%s' has %zu columns",
-                         node->name, node->k, x->name, x->n);
-    }
-    if (node->precision == DYNQ_PRECISION_FP32) {
-        return DYNQ_OK;
-    }
-    if (node->precision != DYNQ_PRECISION_INT8) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "node '%s' has no precision", node->name);
-    }
-    if (node->k > DYNQ_MAX_INT8_K) {
-        return dynq_fail(error, DYNQ_ERR_LIMIT,
-                         "node '%s': K = %zu is over the limit of %d for INT8; leave it in FP32",
-                         node->name, node->k, DYNQ_MAX_INT8_K);
-    }
-    return check_range(node, error);
-}
-
-static dynq_status check_layer_norm(const dynq_node *node, dynq_error *error)
-{
-    if (!isfinite(node->epsilon)) {
-        return dynq_fail(error, DYNQ_ERR_NOT_FINITE, "node '%s': epsilon is not finite",
-                         node->name);
-    }
-    if (node->epsilon < 0) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "node '%s': epsilon %g is negative", node->name,
-                         (double)node->epsilon);
-    }
-    return DYNQ_OK;
-}
-
-static dynq_status check_operands(const dynq_model *model, size_t index, dynq_error *error)
-{
-    const dynq_node *node = &model->nodes[index];
-    if (dynq_op_name(node->op) == NULL || node->input_count != operands(node->op)) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "node '%s' has a wrong number of inputs (%u)",
-                         node->name, node->input_count);
-    }
-    for (uint32_t i = 0; i < node->input_count; i++) {
-        if (node->inputs[i] >= index) {
-            return dynq_fail(error, DYNQ_ERR_ARGUMENT,
-                             "node '%s': input %u is not the result of an earlier node", node->name,
-                             i);
-        }
-    }
-    return DYNQ_OK;
-}
-
-dynq_status dynq_model_check_node(dynq_model *model, size_t index, dynq_error *error)
-{
-    dynq_status status = check_operands(model, index, error);
-    if (status != DYNQ_OK) {
-        return status;
-    }
-    dynq_node *node = &model->nodes[index];
-    if (node->op == DYNQ_OP_LINEAR) {
-        status = check_linear(model, node, error);
-    } else if (node->op == DYNQ_OP_INPUT) {
-        node->k = node->n;
-    } else {
-        const dynq_node *x = &model->nodes[node->inputs[0]];
-        const dynq_node *y = &model->nodes[node->inputs[node->input_count - 1]];
-        if (x->n != y->n) {
-            return dynq_fail(error, DYNQ_ERR_SHAPE,
-                             "node '%s': '%s' has %zu columns, but '%s' has %zu", node->name,
-                             x->name, x->n, y->name, y->n);
-        }
-        node->k = node->n = x->n;
-        if (node->op == DYNQ_OP_LAYER_NORM) {
-            status = check_layer_norm(node, error);
-        }
-    }
-    if (status == DYNQ_OK && (node->n == 0 || node->n > DYNQ_MAX_COLUMNS)) {
-        return dynq_fail(error, node->n == 0 ? DYNQ_ERR_SHAPE : DYNQ_ERR_LIMIT,
-                         "node '%s' has %zu columns; 1 to %d are possible", node->name, node->n,
-                         DYNQ_MAX_COLUMNS);
-    }
-    return status;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -197,11 +88,17 @@ static dynq_status check_unique(const char *what, const char **names, size_t cou
     return DYNQ_OK;
 }
 
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 static dynq_status check_names(const dynq_model *model, dynq_error *error)
 {
     const size_t nodes = model->node_count, outputs = model->output_count;
+    const size_t attachments = model->attachment_count;
     const char **names =
-        dynq_alloc(&model->allocator, nodes > outputs ? nodes : outputs, sizeof *names);
+        dynq_alloc(&model->allocator, larger(larger(nodes, outputs), attachments), sizeof *names);
     if (names == NULL) {
         return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory while checking a model");
     }
@@ -219,6 +116,13 @@ static dynq_status check_names(const dynq_model *model, dynq_error *error)
     }
     if (status == DYNQ_OK) {
         status = check_unique("output", names, outputs, error);
+    }
+    for (size_t i = 0; status == DYNQ_OK && i < attachments; i++) {
+        names[i] = model->attachments[i].name;
+        status = dynq_model_check_attachment_name(names[i], error);
+    }
+    if (status == DYNQ_OK) {
+        status = check_unique("attachment", names, attachments, error);
     }
     dynq_release(&model->allocator, names);
     return status;
@@ -250,28 +154,40 @@ static dynq_status check_used(const dynq_model *model, dynq_error *error)
     return status;
 }
 
+static dynq_status check_outputs(const dynq_model *model, dynq_error *error)
+{
+    if (model->output_count == 0) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "the model has no output");
+    }
+    for (size_t i = 0; i < model->output_count; i++) {
+        const dynq_model_output_entry *output = &model->outputs[i];
+        if (output->node >= model->node_count) {
+            return dynq_fail(error, DYNQ_ERR_ARGUMENT, "output '%s' is not the result of a node",
+                             output->name);
+        }
+        if (model->nodes[output->node].op == DYNQ_OP_IDS) {
+            return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                             "output '%s' is '%s', which holds ids; an output holds floats",
+                             output->name, model->nodes[output->node].name);
+        }
+    }
+    return DYNQ_OK;
+}
+
 dynq_status dynq_model_check(dynq_model *model, dynq_error *error)
 {
     dynq_status status = check_names(model, error);
     size_t inputs = 0;
     for (size_t i = 0; status == DYNQ_OK && i < model->node_count; i++) {
+        const dynq_op op = model->nodes[i].op;
         status = dynq_model_check_node(model, i, error);
-        inputs += model->nodes[i].op == DYNQ_OP_INPUT;
+        inputs += op == DYNQ_OP_INPUT || op == DYNQ_OP_IDS;
     }
-    if (status != DYNQ_OK) {
-        return status;
+    if (status == DYNQ_OK && inputs == 0) {
+        status = dynq_fail(error, DYNQ_ERR_ARGUMENT, "the model has no input");
     }
-    if (inputs == 0) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "the model has no input");
+    if (status == DYNQ_OK) {
+        status = check_outputs(model, error);
     }
-    if (model->output_count == 0) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "the model has no output");
-    }
-    for (size_t i = 0; i < model->output_count; i++) {
-        if (model->outputs[i].node >= model->node_count) {
-            return dynq_fail(error, DYNQ_ERR_ARGUMENT, "output '%s' is not the result of a node",
-                             model->outputs[i].name);
-        }
-    }
-    return check_used(model, error);
+    return status == DYNQ_OK ? check_used(model, error) : status;
 }

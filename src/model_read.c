@@ -67,22 +67,35 @@ static dynq_status check_version(const model_reader *r)
     return DYNQ_OK;
 }
 
-/* Finds a tensor of a node and checks its type and shape, not its contents. One that is misaligned
- * is copied. */
-static dynq_status take(const model_reader *r, const dynq_node *node, const wanted *want,
-                        const void **data)
+/* Finds a tensor and checks its type. */
+static dynq_status find_tensor(const model_reader *r, const char *name, dynq_dtype dtype,
+                               const dynq_st_tensor **found)
 {
-    char name[DYNQ_MAX_NAME + 16];
-    snprintf(name, sizeof name, "%s.%s", node->name, want->suffix);
     const dynq_st_tensor *tensor = dynq_st_find(&r->header, name);
     if (tensor == NULL) {
         return dynq_fail_at(r->error, DYNQ_ERR_FORMAT, HEADER_OFFSET, "%s: tensor '%s' is missing",
                             r->file, name);
     }
     r->used[tensor - r->header.tensors] = 1;
-    if (tensor->dtype != want->dtype) {
+    if (tensor->dtype != dtype) {
         return dynq_fail_at(r->error, DYNQ_ERR_TYPE, tensor->offset,
                             "%s: tensor '%s' has the wrong element type", r->file, name);
+    }
+    *found = tensor;
+    return DYNQ_OK;
+}
+
+/* Finds a tensor of a node and checks its type and shape, not its contents. One that is misaligned
+ * is copied. */
+static dynq_status take(const model_reader *r, const dynq_node *node, const wanted *want,
+                        const void **data)
+{
+    char name[DYNQ_MAX_NAME + 16];
+    const dynq_st_tensor *tensor = NULL;
+    snprintf(name, sizeof name, "%s.%s", node->name, want->suffix);
+    const dynq_status status = find_tensor(r, name, want->dtype, &tensor);
+    if (status != DYNQ_OK) {
+        return status;
     }
     if (tensor->rank != want->rank ||
         memcmp(tensor->shape, want->shape, want->rank * sizeof want->shape[0]) != 0) {
@@ -104,18 +117,18 @@ static dynq_status take(const model_reader *r, const dynq_node *node, const want
     return DYNQ_OK;
 }
 
-/* A vector of n floats, all of them finite (and above 0 if they are scales). */
+/* A vector of `count` floats, all of them finite (and above 0 if they are scales). */
 static dynq_status take_floats(const model_reader *r, const dynq_node *node, const char *suffix,
-                               bool scales, const float **data)
+                               size_t count, bool scales, const float **data)
 {
-    const wanted want = {suffix, DYNQ_F32, 1, {node->n}, sizeof(float)};
+    const wanted want = {suffix, DYNQ_F32, 1, {count}, sizeof(float)};
     const void *bytes = NULL;
     const dynq_status status = take(r, node, &want, &bytes);
     if (status != DYNQ_OK) {
         return status;
     }
     const float *values = bytes;
-    for (size_t i = 0; i < node->n; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (!isfinite(values[i])) {
             return dynq_fail_at(r->error, DYNQ_ERR_NOT_FINITE, HEADER_OFFSET,
                                 "%s: tensor '%s.%s': element %zu is %s", r->file, node->name,
@@ -145,33 +158,69 @@ static dynq_status take_int8(const model_reader *r, dynq_node *node)
         status = take(r, node, &sum, &sums);
     }
     if (status == DYNQ_OK) {
-        status = take_floats(r, node, "weight_scale", true, &node->weight_scale);
+        status = take_floats(r, node, "weight_scale", node->n, true, &node->weight_scale);
     }
     node->packed = packed;
     node->weight_sum = sums;
     return status;
 }
 
+static dynq_status take_fp32(const model_reader *r, dynq_node *node, size_t rows, size_t columns)
+{
+    const wanted weight = {"weight", DYNQ_F32, 2, {rows, columns}, sizeof(float)};
+    const void *weights = NULL;
+    const dynq_status status = take(r, node, &weight, &weights);
+    node->weight = weights;
+    return status;
+}
+
+/* Codes in rows, which need no alignment, with a scale for each row. */
+static dynq_status take_int8_table(const model_reader *r, dynq_node *node)
+{
+    const wanted weight = {"weight", DYNQ_I8, 2, {node->table_rows, node->n}, 1};
+    const void *codes = NULL;
+    dynq_status status = take(r, node, &weight, &codes);
+    if (status == DYNQ_OK) {
+        status = take_floats(r, node, "weight_scale", node->table_rows, true, &node->weight_scale);
+    }
+    node->table_codes = codes;
+    return status;
+}
+
 static dynq_status take_parameters(const model_reader *r, size_t index)
 {
     dynq_node *node = &r->model->nodes[index];
+    const bool int8 = node->precision == DYNQ_PRECISION_INT8;
     dynq_status status = DYNQ_OK;
     if (node->op == DYNQ_OP_LAYER_NORM) {
-        status = take_floats(r, node, "weight", false, &node->gain);
-    } else if (node->op != DYNQ_OP_LINEAR) {
-        return DYNQ_OK;
-    } else if (node->precision == DYNQ_PRECISION_INT8) {
-        status = take_int8(r, node);
-    } else {
-        const wanted weight = {"weight", DYNQ_F32, 2, {node->n, node->k}, sizeof(float)};
-        const void *weights = NULL;
-        status = take(r, node, &weight, &weights);
-        node->weight = weights;
+        status = take_floats(r, node, "weight", node->n, false, &node->gain);
+    } else if (node->op == DYNQ_OP_LINEAR) {
+        status = int8 ? take_int8(r, node) : take_fp32(r, node, node->n, node->k);
+    } else if (dynq_op_has_table(node->op)) {
+        status = int8 ? take_int8_table(r, node) : take_fp32(r, node, node->table_rows, node->n);
     }
     if (status == DYNQ_OK && (node->op == DYNQ_OP_LAYER_NORM || r->has_bias[index])) {
-        status = take_floats(r, node, "bias", false, &node->bias);
+        status = take_floats(r, node, "bias", node->n, false, &node->bias);
     }
     return status;
+}
+
+static dynq_status take_attachment(const model_reader *r, dynq_model_attachment_entry *attachment)
+{
+    char name[DYNQ_MAX_NAME + 16];
+    const dynq_st_tensor *tensor = NULL;
+    snprintf(name, sizeof name, DYNQ_ATTACHMENT_TENSOR "%s", attachment->name);
+    const dynq_status status = find_tensor(r, name, DYNQ_U8, &tensor);
+    if (status != DYNQ_OK) {
+        return status;
+    }
+    if (tensor->rank != 1 || tensor->bytes == 0) {
+        return dynq_fail_at(r->error, DYNQ_ERR_SHAPE, tensor->offset,
+                            "%s: tensor '%s' is not a vector of bytes", r->file, name);
+    }
+    attachment->bytes = r->bytes + tensor->offset;
+    attachment->size = tensor->bytes;
+    return DYNQ_OK;
 }
 
 static dynq_status take_all(model_reader *r)
@@ -182,6 +231,12 @@ static dynq_status take_all(model_reader *r)
     }
     for (size_t i = 0; i < r->model->node_count; i++) {
         const dynq_status status = take_parameters(r, i);
+        if (status != DYNQ_OK) {
+            return status;
+        }
+    }
+    for (size_t i = 0; i < r->model->attachment_count; i++) {
+        const dynq_status status = take_attachment(r, &r->model->attachments[i]);
         if (status != DYNQ_OK) {
             return status;
         }

@@ -5,11 +5,12 @@
 
 #include <math.h>
 
-static dynq_status verify_fp32(const dynq_node *node, dynq_error *error)
+static dynq_status verify_fp32(const dynq_node *node, size_t rows, size_t columns,
+                               dynq_error *error)
 {
-    for (size_t row = 0; row < node->n; row++) {
-        for (size_t i = 0; i < node->k; i++) {
-            const float weight = node->weight[row * node->k + i];
+    for (size_t row = 0; row < rows; row++) {
+        for (size_t i = 0; i < columns; i++) {
+            const float weight = node->weight[row * columns + i];
             if (!isfinite(weight)) {
                 return dynq_fail(error, DYNQ_ERR_NOT_FINITE, "node '%s': weight[%zu][%zu] is %s",
                                  node->name, row, i, isnan(weight) ? "NaN" : "Inf");
@@ -17,6 +18,13 @@ static dynq_status verify_fp32(const dynq_node *node, dynq_error *error)
         }
     }
     return DYNQ_OK;
+}
+
+static dynq_status bad_code(const dynq_node *node, size_t row, size_t i, dynq_error *error)
+{
+    return dynq_fail(error, DYNQ_ERR_FORMAT,
+                     "node '%s': code [%zu][%zu] is -128; codes are -127 to 127", node->name, row,
+                     i);
 }
 
 /* A column of packed codes, those of padding included. */
@@ -27,9 +35,7 @@ static dynq_status verify_column(const dynq_node *node, size_t column, dynq_erro
     for (size_t i = 0; i < kpad; i++) {
         const int8_t code = dynq_packed_code(node->packed, kpad, column, i);
         if (code == INT8_MIN) {
-            return dynq_fail(error, DYNQ_ERR_FORMAT,
-                             "node '%s': code [%zu][%zu] is -128; codes are -127 to 127",
-                             node->name, column, i);
+            return bad_code(node, column, i, error);
         }
         if (code != 0 && (column >= node->n || i >= node->k)) {
             return dynq_fail(error, DYNQ_ERR_FORMAT,
@@ -46,25 +52,47 @@ static dynq_status verify_column(const dynq_node *node, size_t column, dynq_erro
     return DYNQ_OK;
 }
 
+static dynq_status verify_linear(const dynq_node *node, dynq_error *error)
+{
+    if (node->precision == DYNQ_PRECISION_FP32) {
+        return verify_fp32(node, node->n, node->k, error);
+    }
+    const size_t columns = dynq_packed_panels(node->n) * DYNQ_PANEL;
+    dynq_status status = DYNQ_OK;
+    for (size_t column = 0; status == DYNQ_OK && column < columns; column++) {
+        status = verify_column(node, column, error);
+    }
+    return status;
+}
+
+static dynq_status verify_table(const dynq_node *node, dynq_error *error)
+{
+    if (node->precision == DYNQ_PRECISION_FP32) {
+        return verify_fp32(node, node->table_rows, node->n, error);
+    }
+    for (size_t row = 0; row < node->table_rows; row++) {
+        for (size_t i = 0; i < node->n; i++) {
+            if (node->table_codes[row * node->n + i] == INT8_MIN) {
+                return bad_code(node, row, i, error);
+            }
+        }
+    }
+    return DYNQ_OK;
+}
+
 dynq_status dynq_model_verify(const dynq_model *model, dynq_error *error)
 {
     if (model == NULL) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT, "dynq_model_verify: model is NULL");
     }
-    for (size_t i = 0; i < model->node_count; i++) {
+    dynq_status status = DYNQ_OK;
+    for (size_t i = 0; status == DYNQ_OK && i < model->node_count; i++) {
         const dynq_node *node = &model->nodes[i];
-        dynq_status status = DYNQ_OK;
-        if (node->op == DYNQ_OP_LINEAR && node->precision == DYNQ_PRECISION_FP32) {
-            status = verify_fp32(node, error);
-        } else if (node->op == DYNQ_OP_LINEAR) {
-            const size_t columns = dynq_packed_panels(node->n) * DYNQ_PANEL;
-            for (size_t column = 0; status == DYNQ_OK && column < columns; column++) {
-                status = verify_column(node, column, error);
-            }
-        }
-        if (status != DYNQ_OK) {
-            return status;
+        if (node->op == DYNQ_OP_LINEAR) {
+            status = verify_linear(node, error);
+        } else if (dynq_op_has_table(node->op)) {
+            status = verify_table(node, error);
         }
     }
-    return DYNQ_OK;
+    return status;
 }

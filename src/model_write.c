@@ -26,6 +26,7 @@ typedef struct contents {
 
 #define METADATA_COUNT 3
 
+/* Its name is that of the node with the suffix. */
 static void add(contents *c, const dynq_node *node, const char *suffix, dynq_tensor tensor)
 {
     snprintf(c->names[c->count], sizeof *c->names, "%s.%s", node->name, suffix);
@@ -34,10 +35,16 @@ static void add(contents *c, const dynq_node *node, const char *suffix, dynq_ten
 }
 
 static void add_vector(contents *c, const dynq_node *node, const char *suffix, dynq_dtype dtype,
-                       const void *data)
+                       size_t count, const void *data)
 {
-    add(c, node, suffix,
-        (dynq_tensor){.dtype = dtype, .rank = 1, .shape = {node->n}, .data = data});
+    add(c, node, suffix, (dynq_tensor){.dtype = dtype, .rank = 1, .shape = {count}, .data = data});
+}
+
+static void add_matrix(contents *c, const dynq_node *node, dynq_dtype dtype, size_t rows,
+                       size_t columns, const void *data)
+{
+    add(c, node, "weight",
+        (dynq_tensor){.dtype = dtype, .rank = 2, .shape = {rows, columns}, .data = data});
 }
 
 static void add_packed(contents *c, const dynq_node *node)
@@ -50,20 +57,57 @@ static void add_packed(contents *c, const dynq_node *node)
     add(c, node, "weight", tensor);
 }
 
-static void add_others(contents *c, const dynq_node *node)
+/* Tensors whose elements have 4 bytes. */
+static void add_words(contents *c, const dynq_node *node)
 {
+    const bool table = dynq_op_has_table(node->op);
     if (node->op == DYNQ_OP_LAYER_NORM) {
-        add_vector(c, node, "weight", DYNQ_F32, node->gain);
+        add_vector(c, node, "weight", DYNQ_F32, node->n, node->gain);
     } else if (node->weight != NULL) {
-        const dynq_tensor tensor = {
-            .dtype = DYNQ_F32, .rank = 2, .shape = {node->n, node->k}, .data = node->weight};
-        add(c, node, "weight", tensor);
+        add_matrix(c, node, DYNQ_F32, table ? node->table_rows : node->n, table ? node->n : node->k,
+                   node->weight);
     } else if (node->packed != NULL) {
-        add_vector(c, node, "weight_scale", DYNQ_F32, node->weight_scale);
-        add_vector(c, node, "weight_sum", DYNQ_I32, node->weight_sum);
+        add_vector(c, node, "weight_scale", DYNQ_F32, node->n, node->weight_scale);
+        add_vector(c, node, "weight_sum", DYNQ_I32, node->n, node->weight_sum);
+    } else if (node->table_codes != NULL) {
+        add_vector(c, node, "weight_scale", DYNQ_F32, node->table_rows, node->weight_scale);
     }
     if (node->bias != NULL) {
-        add_vector(c, node, "bias", DYNQ_F32, node->bias);
+        add_vector(c, node, "bias", DYNQ_F32, node->n, node->bias);
+    }
+}
+
+static void add_attachment(contents *c, const dynq_model_attachment_entry *attachment)
+{
+    snprintf(c->names[c->count], sizeof *c->names, DYNQ_ATTACHMENT_TENSOR "%s", attachment->name);
+    c->sources[c->count] = (dynq_st_source){
+        .name = c->names[c->count],
+        .tensor = {
+            .dtype = DYNQ_U8, .rank = 1, .shape = {attachment->size}, .data = attachment->bytes}};
+    c->count++;
+}
+
+/* The file has no gaps, so the order keeps everything aligned: packed weights, whose sizes are
+ * multiples of 64, then elements of 4 bytes, then codes of tables and attachments, which may lie
+ * anywhere. */
+static void add_all(contents *c, const dynq_model *model)
+{
+    for (size_t i = 0; i < model->node_count; i++) {
+        if (model->nodes[i].packed != NULL) {
+            add_packed(c, &model->nodes[i]);
+        }
+    }
+    for (size_t i = 0; i < model->node_count; i++) {
+        add_words(c, &model->nodes[i]);
+    }
+    for (size_t i = 0; i < model->node_count; i++) {
+        const dynq_node *node = &model->nodes[i];
+        if (node->table_codes != NULL) {
+            add_matrix(c, node, DYNQ_I8, node->table_rows, node->n, node->table_codes);
+        }
+    }
+    for (size_t i = 0; i < model->attachment_count; i++) {
+        add_attachment(c, &model->attachments[i]);
     }
 }
 
@@ -77,7 +121,7 @@ static void release(contents *c, const dynq_allocator *allocator)
 /* DYNQ_ERR_MEMORY, and then nothing is held. */
 static dynq_status collect(const dynq_model *model, contents *c)
 {
-    const size_t room = model->node_count * TENSORS_PER_NODE;
+    const size_t room = model->node_count * TENSORS_PER_NODE + model->attachment_count;
     *c = (contents){0};
     c->sources = dynq_alloc(&model->allocator, room, sizeof *c->sources);
     c->names = dynq_alloc(&model->allocator, room, sizeof *c->names);
@@ -86,15 +130,7 @@ static dynq_status collect(const dynq_model *model, contents *c)
         release(c, &model->allocator);
         return DYNQ_ERR_MEMORY;
     }
-    /* Packed weights first: their sizes are multiples of 64, so all of them are aligned. */
-    for (size_t i = 0; i < model->node_count; i++) {
-        if (model->nodes[i].packed != NULL) {
-            add_packed(c, &model->nodes[i]);
-        }
-    }
-    for (size_t i = 0; i < model->node_count; i++) {
-        add_others(c, &model->nodes[i]);
-    }
+    add_all(c, model);
     return DYNQ_OK;
 }
 

@@ -47,15 +47,20 @@ static float largest_magnitude(const float *w, size_t k)
     return largest;
 }
 
+static int8_t code_of(float weight, float inverse)
+{
+    return (int8_t)fminf(fmaxf(rintf(weight * inverse), -127.0f), 127.0f);
+}
+
 /* Writes the codes of one column, whose first group of 4 inputs stands at `packed`, and returns
  * their sum. The next group stands one row of a panel (16 columns of 4) further. */
 static int32_t pack_column(const float *w, size_t k, float inverse, int8_t *packed)
 {
     int32_t sum = 0;
     for (size_t i = 0; i < k; i++) {
-        const float code = fminf(fmaxf(rintf(w[i] * inverse), -127.0f), 127.0f);
-        packed[i / 4 * (4 * DYNQ_PANEL) + i % 4] = (int8_t)code;
-        sum += (int8_t)code;
+        const int8_t code = code_of(w[i], inverse);
+        packed[i / 4 * (4 * DYNQ_PANEL) + i % 4] = code;
+        sum += code;
     }
     return sum;
 }
@@ -95,6 +100,32 @@ void dynq_dequantize_s8(const int8_t *packed, const float *scale, size_t k, size
         for (size_t i = 0; i < k; i++) {
             const int8_t code = dynq_packed_code(packed, kpad, first + c, i);
             w[c * k + i] = (float)code * scale[first + c];
+        }
+    }
+}
+
+void dynq_quantize_rows_s8(const float *table, size_t rows, size_t columns, int8_t *codes,
+                           float *scale)
+{
+    for (size_t r = 0; r < rows; r++) {
+        const float *row = table + r * columns;
+        const float largest = largest_magnitude(row, columns);
+        const bool tiny = largest < TINY;
+        const float inverse = tiny ? 0.0f : 127.0f / largest;
+        scale[r] = tiny ? 1.0f : largest / 127.0f;
+        for (size_t c = 0; c < columns; c++) {
+            codes[r * columns + c] = code_of(row[c], inverse);
+        }
+    }
+}
+
+void dynq_dequantize_rows_s8(const int8_t *codes, const float *scale, size_t columns, size_t first,
+                             size_t count, float *rows)
+{
+    for (size_t r = 0; r < count; r++) {
+        const int8_t *row = codes + (first + r) * columns;
+        for (size_t c = 0; c < columns; c++) {
+            rows[r * columns + c] = (float)row[c] * scale[first + r];
         }
     }
 }

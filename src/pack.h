@@ -37,6 +37,13 @@ void dynq_unpack_s8(const int8_t *packed, size_t k, size_t first, size_t count, 
 void dynq_dequantize_s8(const int8_t *packed, const float *scale, size_t k, size_t first,
                         size_t count, float *w);
 
+/* Tables of embeddings: the same rule by row. Quantizes table [rows][columns] (finite) to codes
+ * [rows][columns] and scale[rows]; writes rows [first, first + count) as code * scale. */
+void dynq_quantize_rows_s8(const float *table, size_t rows, size_t columns, int8_t *codes,
+                           float *scale);
+void dynq_dequantize_rows_s8(const int8_t *codes, const float *scale, size_t columns, size_t first,
+                             size_t count, float *rows);
+
 /* w [n][k] into layout p16. */
 void dynq_pack_f32(const float *w, size_t k, size_t n, float *packed);
 

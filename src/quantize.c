@@ -107,7 +107,7 @@ static bool known_values(dynq_precision precision, dynq_range_kind range, dynq_s
 
 static bool applies(const dynq_quantize_rule *rule, const dynq_node *node)
 {
-    return node->op == DYNQ_OP_LINEAR && fnmatch(rule->pattern, node->name, 0) == 0;
+    return dynq_op_has_precision(node->op) && fnmatch(rule->pattern, node->name, 0) == 0;
 }
 
 static dynq_status check_rule(const dynq_model *model, const dynq_quantize_rule *rule, size_t index,
@@ -118,12 +118,24 @@ static dynq_status check_rule(const dynq_model *model, const dynq_quantize_rule 
         return dynq_fail(error, DYNQ_ERR_ARGUMENT, "rule %zu has no pattern or an unknown value",
                          index);
     }
+    const bool about_range = rule->range != 0 || rule->scope != 0 || rule->scheme != 0;
+    const dynq_node *without_range = NULL;
     for (size_t i = 0; i < model->node_count; i++) {
-        if (applies(rule, &model->nodes[i])) {
+        const dynq_node *node = &model->nodes[i];
+        if (applies(rule, node) && (node->op == DYNQ_OP_LINEAR || !about_range)) {
             return DYNQ_OK;
         }
+        without_range = applies(rule, node) ? node : without_range;
     }
-    return dynq_fail(error, DYNQ_ERR_NOT_FOUND, "rule '%s' matches no linear layer of the model",
+    if (without_range != NULL) {
+        return dynq_fail(
+            error, DYNQ_ERR_ARGUMENT,
+            "rule '%s' is about ranges, but node '%s' has none: only linear layers do; "
+            "fp32 and int8 are possible",
+            rule->pattern, without_range->name);
+    }
+    return dynq_fail(error, DYNQ_ERR_NOT_FOUND,
+                     "rule '%s' matches no linear layer, embedding or attention of the model",
                      rule->pattern);
 }
 
@@ -144,7 +156,7 @@ static dynq_status check_options(const dynq_model *model, dynq_quantize_options 
     o->scheme = o->scheme == 0 ? DYNQ_SCHEME_AFFINE : o->scheme;
     for (size_t i = 0; i < model->node_count; i++) {
         const dynq_node *node = &model->nodes[i];
-        if (node->op == DYNQ_OP_LINEAR && node->precision == DYNQ_PRECISION_INT8) {
+        if (dynq_op_has_precision(node->op) && node->precision == DYNQ_PRECISION_INT8) {
             return dynq_fail(error, DYNQ_ERR_ARGUMENT,
                              "node '%s' is INT8 already; quantize the FP32 model", node->name);
         }
@@ -156,38 +168,42 @@ static dynq_status check_options(const dynq_model *model, dynq_quantize_options 
     return status;
 }
 
-/* Precision and range of one linear layer of the new model. */
-static dynq_status decide(const dynq_model *model, const dynq_quantize_options *o, dynq_node *node,
-                          dynq_error *error)
+/* A static range of a linear layer. */
+static dynq_status find_range(const dynq_model *model, const dynq_quantize_options *o,
+                              dynq_node *node, dynq_error *error)
 {
-    dynq_range_rule *range = &node->range;
-    node->precision = DYNQ_PRECISION_INT8;
-    *range = (dynq_range_rule){.kind = o->range, .scope = o->scope, .scheme = o->scheme};
-    for (size_t i = 0; i < o->rule_count; i++) {
-        const dynq_quantize_rule *rule = &o->rules[i];
-        if (applies(rule, node)) {
-            node->precision = rule->precision != 0 ? rule->precision : node->precision;
-            range->kind = rule->range != 0 ? rule->range : range->kind;
-            range->scope = rule->scope != 0 ? rule->scope : range->scope;
-            range->scheme = rule->scheme != 0 ? rule->scheme : range->scheme;
-        }
-    }
-    if (node->precision == DYNQ_PRECISION_FP32) {
-        *range = (dynq_range_rule){0};
-        return DYNQ_OK;
-    }
-    if (range->kind == DYNQ_RANGE_DYNAMIC) {
-        return DYNQ_OK;
-    }
     if (o->calibration == NULL) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT,
                          "node '%s': a static range needs a calibration; calibrate the model on "
                          "example data first, or choose dynamic ranges",
                          node->name);
     }
+    dynq_range_rule *range = &node->range;
     range->scope = DYNQ_SCOPE_TENSOR;
     return dynq_calibration_range(o->calibration, model->nodes[node->inputs[0]].name, o->method,
                                   &range->lo, &range->hi, error);
+}
+
+/* Precision of a node that has one, and range of a linear layer. */
+static dynq_status decide(const dynq_model *model, const dynq_quantize_options *o, dynq_node *node,
+                          dynq_error *error)
+{
+    dynq_range_rule range = {.kind = o->range, .scope = o->scope, .scheme = o->scheme};
+    node->precision = DYNQ_PRECISION_INT8;
+    for (size_t i = 0; i < o->rule_count; i++) {
+        const dynq_quantize_rule *rule = &o->rules[i];
+        if (applies(rule, node)) {
+            node->precision = rule->precision != 0 ? rule->precision : node->precision;
+            range.kind = rule->range != 0 ? rule->range : range.kind;
+            range.scope = rule->scope != 0 ? rule->scope : range.scope;
+            range.scheme = rule->scheme != 0 ? rule->scheme : range.scheme;
+        }
+    }
+    if (node->op != DYNQ_OP_LINEAR || node->precision == DYNQ_PRECISION_FP32) {
+        return DYNQ_OK;
+    }
+    node->range = range;
+    return range.kind == DYNQ_RANGE_STATIC ? find_range(model, o, node, error) : DYNQ_OK;
 }
 
 /* ---- nodes ---- */
@@ -252,6 +268,25 @@ static dynq_status quantize_weights(dynq_model *model, dynq_node *node, const fl
     return DYNQ_OK;
 }
 
+static dynq_status quantize_table(dynq_model *model, dynq_node *node, const float *table,
+                                  dynq_error *error)
+{
+    const size_t count = node->table_rows * node->n;
+    const dynq_status status = check_finite(node, "table", table, count, error);
+    if (status != DYNQ_OK) {
+        return status;
+    }
+    int8_t *codes = dynq_model_own(model, count, 1);
+    float *scale = dynq_model_own(model, node->table_rows, sizeof *scale);
+    if (codes == NULL || scale == NULL) {
+        return out_of_memory(error);
+    }
+    dynq_quantize_rows_s8(table, node->table_rows, node->n, codes, scale);
+    node->table_codes = codes;
+    node->weight_scale = scale;
+    return DYNQ_OK;
+}
+
 static dynq_status add_parameters(dynq_model *model, dynq_node *node, const dynq_node *source,
                                   dynq_error *error)
 {
@@ -260,14 +295,33 @@ static dynq_status add_parameters(dynq_model *model, dynq_node *node, const dynq
     if (status == DYNQ_OK) {
         status = copy_floats(model, node, "weight", source->gain, source->n, &node->gain, error);
     }
-    if (status != DYNQ_OK || node->op != DYNQ_OP_LINEAR) {
+    if (status != DYNQ_OK || source->weight == NULL) {
         return status;
     }
+    const bool table = dynq_op_has_table(node->op);
     if (node->precision == DYNQ_PRECISION_INT8) {
-        return quantize_weights(model, node, source->weight, error);
+        return table ? quantize_table(model, node, source->weight, error)
+                     : quantize_weights(model, node, source->weight, error);
     }
-    return copy_floats(model, node, "weight", source->weight, source->n * source->k, &node->weight,
-                       error);
+    const size_t count = source->n * (table ? source->table_rows : source->k);
+    return copy_floats(model, node, table ? "table" : "weight", source->weight, count,
+                       &node->weight, error);
+}
+
+/* Shape and settings, which quantizing leaves as they are. */
+static void copy_settings(dynq_node *node, const dynq_node *source)
+{
+    node->input_count = source->input_count;
+    memcpy(node->inputs, source->inputs, sizeof node->inputs);
+    node->k = source->k;
+    node->n = source->n;
+    node->epsilon = source->epsilon;
+    node->table_rows = source->table_rows;
+    node->first = source->first;
+    node->heads = source->heads;
+    node->scale = source->scale;
+    node->causal = source->causal;
+    node->pooling = source->pooling;
 }
 
 static dynq_status add_node(dynq_model *model, const dynq_model *from, size_t index,
@@ -278,14 +332,9 @@ static dynq_status add_node(dynq_model *model, const dynq_model *from, size_t in
     if (node == NULL) {
         return out_of_memory(error);
     }
-    node->input_count = source->input_count;
-    memcpy(node->inputs, source->inputs, sizeof node->inputs);
-    node->k = source->k;
-    node->n = source->n;
-    node->precision = source->precision;
-    node->epsilon = source->epsilon;
+    copy_settings(node, source);
     dynq_status status = DYNQ_OK;
-    if (node->op == DYNQ_OP_LINEAR) {
+    if (dynq_op_has_precision(node->op)) {
         status = decide(from, o, node, error);
     }
     if (status == DYNQ_OK) {
@@ -306,6 +355,13 @@ static dynq_status fill_model(dynq_model *model, const dynq_model *from,
     for (size_t i = 0; i < from->output_count; i++) {
         const dynq_model_output_entry *output = &from->outputs[i];
         if (dynq_model_add_output(model, output->name, output->node) != DYNQ_OK) {
+            return out_of_memory(error);
+        }
+    }
+    for (size_t i = 0; i < from->attachment_count; i++) {
+        const dynq_model_attachment_entry *attachment = &from->attachments[i];
+        if (dynq_model_attach_copy(model, attachment->name, attachment->bytes, attachment->size) !=
+            DYNQ_OK) {
             return out_of_memory(error);
         }
     }

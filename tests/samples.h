@@ -16,6 +16,19 @@ dynq_model *samples_fp32(const dynq_allocator *allocator);
 /* The same with fc1 (static range) and fc2 (dynamic, per row, symmetric) in INT8. */
 dynq_model *samples_int8(const dynq_allocator *allocator);
 
+/* A sentence encoder of 2 layers, width 32, 4 heads, 50 words, positions 0 to 19: ids -> words +
+ * places -> norm -> for l0, l1: attention with residual and norm, fc1, gelu (l1: its tanh form),
+ * fc2 with residual and norm. Outputs "tokens" (a row per token), "sentence" (mean pooling,
+ * normalized) and "pooled" (cls pooling, linear, tanh), these two with a row per segment. Carries
+ * the attachments "vocabulary" and "pooling-1_b". */
+dynq_model *samples_transformer(const dynq_allocator *allocator, bool causal);
+/* The same as dynq_quantize() makes it by default. */
+dynq_model *samples_transformer_int8(const dynq_allocator *allocator, bool causal);
+/* Every operation on ids and segments in few nodes, so that its file is small: ids -> words(6x4) +
+ * places(5x4, first 1) -> heads(attention, 2 heads, scale 0.25, causal) -> most(pool max) ->
+ * unit(normalize), output "y", attachment "vocabulary". INT8 as dynq_quantize() makes it. */
+dynq_model *samples_encoder(bool int8);
+
 /* An allocator that counts, and fails call number `fail_at` (from 1; 0: never). */
 typedef struct samples_memory {
     atomic_size_t calls, live;

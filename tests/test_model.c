@@ -151,6 +151,14 @@ Test(model, round_trip_int8)
     round_trip(samples_int8(NULL));
 }
 
+Test(model, round_trip_of_transformers)
+{
+    round_trip(samples_transformer(NULL, false));
+    round_trip(samples_transformer_int8(NULL, true));
+    round_trip(samples_encoder(false));
+    round_trip(samples_encoder(true));
+}
+
 Test(model, every_float_comes_back)
 {
     const float values[] = {0,        1e-12f,         FLT_MIN,   FLT_MAX,     FLT_EPSILON,

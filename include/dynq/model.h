@@ -118,8 +118,8 @@ DYNQ_API dynq_status dynq_model_open_memory(const void *bytes, size_t size,
 DYNQ_API dynq_status dynq_model_save(const dynq_model *model, const char *path, dynq_error *error);
 
 /* Reads every weight and checks what opening leaves out, because it would read the whole file:
- * codes of -128, nonzero padding, wrong column sums, non-finite FP32 weights. DYNQ_ERR_FORMAT or
- * DYNQ_ERR_NOT_FINITE names the node. */
+ * codes of -128, nonzero padding, wrong column sums, non-finite FP32 weights; also in the tables of
+ * embeddings. DYNQ_ERR_FORMAT or DYNQ_ERR_NOT_FINITE names the node. */
 DYNQ_API dynq_status dynq_model_verify(const dynq_model *model, dynq_error *error);
 
 /* One more reference; returns `model`. */
@@ -164,15 +164,17 @@ DYNQ_API size_t dynq_model_output_count(const dynq_model *model);
 DYNQ_API dynq_status dynq_model_output(const dynq_model *model, size_t index, const char **name,
                                        size_t *node);
 
-/* Writes the n x k weights of linear node `index` as FP32, row-major [n][k] (dequantized where they
- * are INT8: code * scale). `weights` has room for `capacity` floats. Errors: DYNQ_ERR_ARGUMENT (not
- * a linear node), DYNQ_ERR_LIMIT (capacity below n * k). */
+/* Writes the n x k weights of linear node `index` as FP32, row-major [n][k], or the table of an
+ * embedding, [table_rows][n] (dequantized where they are INT8: code * scale). `weights` has room
+ * for `capacity` floats. Errors: DYNQ_ERR_ARGUMENT (neither of the two), DYNQ_ERR_LIMIT (capacity
+ * below n * k or table_rows * n). */
 DYNQ_API dynq_status dynq_model_weights(const dynq_model *model, size_t index, float *weights,
                                         size_t capacity);
 
 /* Attachments: named bytes that a model needs to be used and that nothing here looks into, such as
  * a vocabulary (see dynq_attach()). They are saved with the model, and a quantized model has those
- * of its source. Sets *bytes, which belong to the model, and *size. DYNQ_ERR_NOT_FOUND. */
+ * of its source. Sets *bytes, which belong to the model and have no alignment, and *size; either
+ * may be NULL. DYNQ_ERR_NOT_FOUND. */
 DYNQ_API dynq_status dynq_model_attachment(const dynq_model *model, const char *name,
                                            const void **bytes, size_t *size);
 /* The name of attachment `index`, NULL past the last. Belongs to the model. */

@@ -11,10 +11,11 @@
 extern "C" {
 #endif
 
-/* One rule for the linear layers whose name matches `pattern` (a shell glob: * ? [...]). Fields
- * that are 0 leave that property as it is. Rules apply in order, so for each property the last
- * match wins. Static ranges are per tensor
- * whatever the scope. */
+/* One rule for the linear layers, embeddings and attention nodes whose name matches `pattern` (a
+ * shell glob: * ? [...]). Fields that are 0 leave that property as it is. Rules apply in order, so
+ * for each property the last match wins. Only linear layers have ranges: what a rule says of these
+ * is nothing to other nodes, and an error if it matches no linear layer. Static ranges are per
+ * tensor whatever the scope. */
 typedef struct dynq_quantize_rule {
     const char *pattern;
     dynq_precision precision;
@@ -41,12 +42,13 @@ typedef struct dynq_quantize_options {
     const dynq_allocator *allocator; /* of the new model */
 } dynq_quantize_options;
 
-/* Makes an INT8 model: weights to s8 with one scale per output column (max|w| / 127), packed;
- * layers that rules leave in FP32 keep their weights. `options` may be NULL. `model` is not changed
- * and may be freed afterwards. Errors: DYNQ_ERR_ARGUMENT (already quantized; static without
- * calibration), DYNQ_ERR_NOT_FOUND (a rule that matches no linear layer; a value without
- * calibration data), DYNQ_ERR_LIMIT (K over DYNQ_MAX_INT8_K), DYNQ_ERR_NOT_FINITE, DYNQ_ERR_MEMORY.
- */
+/* Makes an INT8 model: weights of linear layers to s8 with one scale per output column (max|w| /
+ * 127), packed; tables of embeddings to s8 with one scale per row (max|row| / 127); attention to
+ * INT8 products. Nodes that rules leave in FP32 keep their weights. Attachments are copied.
+ * `options` may be NULL. `model` is not changed and may be freed afterwards. Errors:
+ * DYNQ_ERR_ARGUMENT (already quantized; static without calibration; a rule about ranges for nodes
+ * without), DYNQ_ERR_NOT_FOUND (a rule that matches nothing; a value without calibration data),
+ * DYNQ_ERR_LIMIT (K over DYNQ_MAX_INT8_K), DYNQ_ERR_NOT_FINITE, DYNQ_ERR_MEMORY. */
 DYNQ_API dynq_status dynq_quantize(const dynq_model *model, const dynq_quantize_options *options,
                                    dynq_model **quantized, dynq_error *error);
 

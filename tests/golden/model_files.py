@@ -28,7 +28,7 @@ def read(path):
 
 def check(path):
     metadata, tensors = read(path)
-    assert metadata["format"] == "dynq" and metadata["dynq_format"] == "1.0", metadata
+    assert metadata["format"] == "dynq" and metadata["dynq_format"] == "1.1", metadata
     for node in json.loads(metadata["graph"])["nodes"]:
         if node["op"] != "linear":
             continue

@@ -1,3 +1,4 @@
+/* The graph of a model as JSON: reading. */
 #include "src/model_json.h"
 
 #include "src/error.h"
@@ -7,116 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Nine significant digits bring every float back exactly. */
-#define JSON_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION(9))
-
 /* Numbers below it round to a finite float, FLT_MAX at most. */
 #define FLOAT_LIMIT 0x1.ffffffp127
 
-#define LAYOUT_P16X4 "p16x4"
-
 /* Where the JSON header begins: the position that an error about the graph is given. */
 #define HEADER_OFFSET 8
-
-/* ---- writing ---- */
-
-static bool set(json_t *object, const char *key, json_t *value)
-{
-    return json_object_set_new(object, key, value) == 0;
-}
-
-static json_t *write_range(const dynq_range_rule *range)
-{
-    json_t *json = json_object();
-    bool good = set(json, "kind", json_string(dynq_range_kind_name(range->kind))) &&
-                set(json, "granularity", json_string(dynq_scope_name(range->scope))) &&
-                set(json, "scheme", json_string(dynq_scheme_name(range->scheme)));
-    if (good && range->kind == DYNQ_RANGE_STATIC) {
-        good = set(json, "lo", json_real((double)range->lo)) &&
-               set(json, "hi", json_real((double)range->hi));
-    }
-    if (!good) {
-        json_decref(json);
-        return NULL;
-    }
-    return json;
-}
-
-static bool write_linear(const dynq_node *node, json_t *json)
-{
-    const bool good = set(json, "k", json_integer((json_int_t)node->k)) &&
-                      set(json, "n", json_integer((json_int_t)node->n)) &&
-                      set(json, "bias", json_boolean(node->bias != NULL)) &&
-                      set(json, "precision", json_string(dynq_precision_name(node->precision)));
-    if (!good || node->precision == DYNQ_PRECISION_FP32) {
-        return good;
-    }
-    return set(json, "layout", json_string(LAYOUT_P16X4)) &&
-           set(json, "range", write_range(&node->range));
-}
-
-static json_t *write_node(const dynq_model *model, const dynq_node *node)
-{
-    json_t *json = json_object();
-    bool good = set(json, "name", json_string(node->name)) &&
-                set(json, "op", json_string(dynq_op_name(node->op)));
-    if (good && node->input_count > 0) {
-        json_t *inputs = json_array();
-        for (uint32_t i = 0; i < node->input_count; i++) {
-            const char *name = model->nodes[node->inputs[i]].name;
-            good = json_array_append_new(inputs, json_string(name)) == 0 && good;
-        }
-        good = set(json, "inputs", inputs) && good;
-    }
-    if (good && node->op == DYNQ_OP_INPUT) {
-        good = set(json, "columns", json_integer((json_int_t)node->n));
-    } else if (good && node->op == DYNQ_OP_LINEAR) {
-        good = write_linear(node, json);
-    } else if (good && node->op == DYNQ_OP_LAYER_NORM) {
-        good = set(json, "epsilon", json_real((double)node->epsilon));
-    }
-    if (!good) {
-        json_decref(json);
-        return NULL;
-    }
-    return json;
-}
-
-static json_t *write_graph(const dynq_model *model)
-{
-    json_t *root = json_object(), *nodes = json_array(), *outputs = json_array();
-    bool good = root != NULL && nodes != NULL && outputs != NULL;
-    for (size_t i = 0; good && i < model->node_count; i++) {
-        good = json_array_append_new(nodes, write_node(model, &model->nodes[i])) == 0;
-    }
-    for (size_t i = 0; good && i < model->output_count; i++) {
-        const dynq_model_output_entry *output = &model->outputs[i];
-        json_t *json =
-            json_pack("{s:s,s:s}", "name", output->name, "node", model->nodes[output->node].name);
-        good = json_array_append_new(outputs, json) == 0;
-    }
-    good = set(root, "nodes", nodes) && good; /* takes `nodes` over, even when it fails */
-    good = set(root, "outputs", outputs) && good;
-    if (!good) {
-        json_decref(root);
-        return NULL;
-    }
-    return root;
-}
-
-char *dynq_model_json_write(const dynq_model *model)
-{
-    json_t *root = write_graph(model);
-    const size_t length = root == NULL ? 0 : json_dumpb(root, NULL, 0, JSON_FLAGS);
-    char *text = length == 0 ? NULL : dynq_alloc(&model->allocator, length + 1, 1);
-    if (text != NULL) {
-        json_dumpb(root, text, length, JSON_FLAGS);
-    }
-    json_decref(root);
-    return text;
-}
-
-/* ---- reading ---- */
 
 /* A name and where it stands. */
 typedef struct name_entry {
@@ -151,20 +47,39 @@ static dynq_status out_of_memory(const graph_reader *r)
     return dynq_fail(r->error, DYNQ_ERR_MEMORY, "%s: out of memory for its graph", r->file);
 }
 
-static dynq_status get_columns(const graph_reader *r, const char *where, const json_t *json,
-                               const char *key, size_t *value)
+static dynq_status get_integer(const graph_reader *r, const char *where, const json_t *json,
+                               const char *key, const char *what, int32_t low, int32_t high,
+                               size_t *value)
 {
     const json_t *field = json_object_get(json, key);
     const json_int_t number = json_integer_value(field);
-    if (!json_is_integer(field) || number < 1) {
-        return bad_field(r, where, key, "is not a number of columns");
+    if (!json_is_integer(field) || number < low) {
+        return bad_field(r, where, key, what);
     }
-    if (number > DYNQ_MAX_COLUMNS) {
+    if (number > high) {
         return dynq_fail_at(r->error, DYNQ_ERR_LIMIT, HEADER_OFFSET,
                             "%s: graph: '%s': \"%s\" is over the limit of %d", r->file, where, key,
-                            DYNQ_MAX_COLUMNS);
+                            high);
     }
     *value = (size_t)number;
+    return DYNQ_OK;
+}
+
+static dynq_status get_columns(const graph_reader *r, const char *where, const json_t *json,
+                               const char *key, size_t *value)
+{
+    return get_integer(r, where, json, key, "is not a number of columns", 1, DYNQ_MAX_COLUMNS,
+                       value);
+}
+
+static dynq_status get_boolean(const graph_reader *r, const char *where, const json_t *json,
+                               const char *key, bool *value)
+{
+    const json_t *field = json_object_get(json, key);
+    if (!json_is_boolean(field)) {
+        return bad_field(r, where, key, "is not true or false");
+    }
+    *value = json_is_true(field);
     return DYNQ_OK;
 }
 
@@ -222,6 +137,11 @@ static const char *scheme_name(int value)
     return dynq_scheme_name((dynq_scheme)value);
 }
 
+static const char *pooling_name(int value)
+{
+    return dynq_pooling_name((dynq_pooling)value);
+}
+
 static dynq_status get_choice(const graph_reader *r, const char *where, const json_t *json,
                               const char *key, const char *(*name_of)(int value), int *value)
 {
@@ -230,6 +150,15 @@ static dynq_status get_choice(const graph_reader *r, const char *where, const js
         return bad_field(r, where, key, "is missing or has a value that this version cannot read");
     }
     return DYNQ_OK;
+}
+
+static dynq_status get_precision(const graph_reader *r, dynq_node *node, const json_t *json)
+{
+    int precision = 0;
+    const dynq_status status =
+        get_choice(r, node->name, json, "precision", precision_name, &precision);
+    node->precision = (dynq_precision)precision;
+    return status;
 }
 
 static dynq_status read_range(const graph_reader *r, dynq_node *node, const json_t *json)
@@ -260,31 +189,64 @@ static dynq_status read_range(const graph_reader *r, dynq_node *node, const json
 static dynq_status read_linear(const graph_reader *r, size_t index, const json_t *json)
 {
     dynq_node *node = &r->model->nodes[index];
-    int precision = 0;
+    bool has_bias = false;
     dynq_status status = get_columns(r, node->name, json, "k", &node->k);
     if (status == DYNQ_OK) {
         status = get_columns(r, node->name, json, "n", &node->n);
     }
     if (status == DYNQ_OK) {
-        status = get_choice(r, node->name, json, "precision", precision_name, &precision);
+        status = get_precision(r, node, json);
     }
-    if (status != DYNQ_OK) {
+    if (status == DYNQ_OK) {
+        status = get_boolean(r, node->name, json, "bias", &has_bias);
+    }
+    r->has_bias[index] = has_bias;
+    if (status != DYNQ_OK || node->precision == DYNQ_PRECISION_FP32) {
         return status;
     }
-    node->precision = (dynq_precision)precision;
-    const json_t *bias = json_object_get(json, "bias");
-    if (!json_is_boolean(bias)) {
-        return bad_field(r, node->name, "bias", "is not true or false");
-    }
-    r->has_bias[index] = json_is_true(bias);
-    if (node->precision == DYNQ_PRECISION_FP32) {
-        return DYNQ_OK;
-    }
     const char *layout = json_string_value(json_object_get(json, "layout"));
-    if (layout == NULL || strcmp(layout, LAYOUT_P16X4) != 0) {
-        return bad_field(r, node->name, "layout", "is not \"" LAYOUT_P16X4 "\"");
+    if (layout == NULL || strcmp(layout, DYNQ_LAYOUT_P16X4) != 0) {
+        return bad_field(r, node->name, "layout", "is not \"" DYNQ_LAYOUT_P16X4 "\"");
     }
     return read_range(r, node, json_object_get(json, "range"));
+}
+
+static dynq_status read_table(const graph_reader *r, dynq_node *node, const json_t *json)
+{
+    dynq_status status = get_integer(r, node->name, json, "rows", "is not a number of rows", 1,
+                                     INT32_MAX, &node->table_rows);
+    if (status == DYNQ_OK) {
+        status = get_columns(r, node->name, json, "columns", &node->n);
+    }
+    if (status == DYNQ_OK) {
+        status = get_precision(r, node, json);
+    }
+    if (status != DYNQ_OK || node->op == DYNQ_OP_EMBEDDING) {
+        return status;
+    }
+    return get_integer(r, node->name, json, "first", "is not the number of a row", 0, INT32_MAX,
+                       &node->first);
+}
+
+static dynq_status read_attention(const graph_reader *r, dynq_node *node, const json_t *json)
+{
+    dynq_status status = get_integer(r, node->name, json, "heads", "is not a number of heads", 1,
+                                     DYNQ_MAX_COLUMNS, &node->heads);
+    if (status == DYNQ_OK) {
+        status = get_float(r, node->name, json, "scale", &node->scale);
+    }
+    if (status == DYNQ_OK) {
+        status = get_boolean(r, node->name, json, "causal", &node->causal);
+    }
+    return status == DYNQ_OK ? get_precision(r, node, json) : status;
+}
+
+static dynq_status read_pool(const graph_reader *r, dynq_node *node, const json_t *json)
+{
+    int pooling = 0;
+    const dynq_status status = get_choice(r, node->name, json, "pooling", pooling_name, &pooling);
+    node->pooling = (dynq_pooling)pooling;
+    return status;
 }
 
 static int compare_entries(const void *a, const void *b)
@@ -335,6 +297,10 @@ static dynq_status read_node(const graph_reader *r, size_t index, const json_t *
     case DYNQ_OP_INPUT: return get_columns(r, node->name, json, "columns", &node->n);
     case DYNQ_OP_LINEAR: return read_linear(r, index, json);
     case DYNQ_OP_LAYER_NORM: return get_float(r, node->name, json, "epsilon", &node->epsilon);
+    case DYNQ_OP_EMBEDDING:
+    case DYNQ_OP_POSITION: return read_table(r, node, json);
+    case DYNQ_OP_ATTENTION: return read_attention(r, node, json);
+    case DYNQ_OP_POOL: return read_pool(r, node, json);
     default: return DYNQ_OK;
     }
 }
@@ -394,6 +360,23 @@ static dynq_status read_outputs(const graph_reader *r, const json_t *outputs)
     return DYNQ_OK;
 }
 
+static dynq_status read_attachments(const graph_reader *r, const json_t *attachments)
+{
+    if (attachments != NULL && !json_is_array(attachments)) {
+        return bad(r, "attachments", "it is not a list");
+    }
+    for (size_t i = 0; i < json_array_size(attachments); i++) {
+        const char *name = json_string_value(json_array_get(attachments, i));
+        if (name == NULL) {
+            return bad(r, "attachments", "an entry is not a name");
+        }
+        if (dynq_model_add_attachment(r->model, name, NULL, 0) != DYNQ_OK) {
+            return out_of_memory(r);
+        }
+    }
+    return DYNQ_OK;
+}
+
 static dynq_status read_graph(graph_reader *r, const json_t *root)
 {
     const json_t *nodes = json_object_get(root, "nodes");
@@ -405,7 +388,10 @@ static dynq_status read_graph(graph_reader *r, const json_t *root)
     for (size_t i = 0; status == DYNQ_OK && i < r->model->node_count; i++) {
         status = read_node(r, i, json_array_get(nodes, i));
     }
-    return status == DYNQ_OK ? read_outputs(r, outputs) : status;
+    if (status == DYNQ_OK) {
+        status = read_outputs(r, outputs);
+    }
+    return status == DYNQ_OK ? read_attachments(r, json_object_get(root, "attachments")) : status;
 }
 
 dynq_status dynq_model_json_read(const char *file, const char *text, dynq_model *model,
