@@ -10,7 +10,8 @@
 
 enum { S8_ROWS = 3, S8_K = 70, S8_KPAD = 128, COLUMNS = 19, F32_ROWS = 2, F32_K = 37, PANELS = 2 };
 
-static const char *const activation_names[] = {"none", "relu", "gelu", "tanh", "sigmoid"};
+static const char *const activation_names[] = {"none", "relu",    "gelu",
+                                               "tanh", "sigmoid", "gelu_tanh"};
 
 /* An entry of the golden file, to be freed. */
 static double *golden(const char *name, size_t count)
@@ -214,7 +215,7 @@ Test(ref, gemm_s8_and_its_epilogue_agree_with_numpy)
 {
     s8_case *s = s8_create();
     int32_t *sums = golden_integers("s8_sums", S8_ROWS * COLUMNS);
-    for (int a = DYNQ_ACTIVATION_NONE; a <= DYNQ_ACTIVATION_SIGMOID; a++) {
+    for (int a = DYNQ_ACTIVATION_NONE; a <= DYNQ_ACTIVATION_GELU_TANH; a++) {
         float y[S8_ROWS * COLUMNS], again[S8_ROWS * COLUMNS];
         dynq_range_bits joint = {0}, rows[S8_ROWS] = {0};
         dynq_range_bits expected[S8_ROWS] = {0}, expected_joint = {0};
@@ -278,7 +279,7 @@ Test(ref, gemm_f32_and_its_epilogue_agree_with_numpy)
     dynq_kernel_ref.gemm_f32(&gemm);
     check_close("f32_", "products", products, COUNT, F32_K);
     gemm.products = NULL;
-    for (int a = DYNQ_ACTIVATION_NONE; a <= DYNQ_ACTIVATION_SIGMOID; a++) {
+    for (int a = DYNQ_ACTIVATION_NONE; a <= DYNQ_ACTIVATION_GELU_TANH; a++) {
         gemm.epilogue = (dynq_epilogue){.bias = bias,
                                         .activation = a,
                                         .residual = residual,

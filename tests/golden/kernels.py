@@ -33,6 +33,7 @@ ACTIVATIONS = {
     "gelu": np.vectorize(lambda v: 0.5 * v * math.erfc(-v / math.sqrt(2.0))),
     "tanh": np.tanh,
     "sigmoid": lambda v: 1.0 / (1.0 + np.exp(-v)),
+    "gelu_tanh": lambda v: 0.5 * v * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (v + 0.044715 * v**3))),
 }
 
 
