@@ -211,7 +211,7 @@ static void release_scratches(dynq_session *session)
 }
 
 /* Whether a segment's results depend on nothing but the segment, and nobody looks at whole values.
- */
+ * What an engine makes of fewer rows is its own affair. */
 static bool is_separable(const dynq_session *session)
 {
     for (size_t i = 0; i < session->plan->copy_count; i++) {
@@ -220,7 +220,7 @@ static bool is_separable(const dynq_session *session)
             return false;
         }
     }
-    return session->tap_count == 0;
+    return session->tap_count == 0 && session->engine == NULL;
 }
 
 static dynq_status take_memory(dynq_session *session, dynq_error *error)
