@@ -180,6 +180,23 @@ dynq_layout dynq_layout_heads(size_t segments, size_t heads, uint64_t nanosecond
     return layout;
 }
 
+dynq_layout dynq_layout_blocks(size_t rows, uint64_t nanoseconds, uint32_t threads)
+{
+    dynq_layout layout = {
+        .rows = rows,
+        .columns = 1,
+        .column_unit = 1,
+        .column_units = 1,
+        .column_chunks = 1,
+        .nanoseconds = nanoseconds,
+        .by_rows = true,
+        .shared = threads > 1,
+    };
+    const size_t blocks = dynq_divide_up(rows, DYNQ_ROW_BLOCK);
+    cut_rows(&layout, dynq_divide_up(blocks, threads) * threads, 1);
+    return layout;
+}
+
 dynq_layout dynq_layout_fixed(size_t rows, size_t k, size_t columns, size_t blocks,
                               size_t block_columns, uint32_t picoseconds)
 {

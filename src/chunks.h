@@ -46,6 +46,8 @@ dynq_layout dynq_layout_linear(size_t rows, size_t k, size_t columns, uint32_t p
 dynq_layout dynq_layout_by_row(size_t rows, size_t columns, uint32_t picoseconds, dynq_cut cut);
 /* A step whose rows are segments and whose columns are heads, cut at any of them. */
 dynq_layout dynq_layout_heads(size_t segments, size_t heads, uint64_t nanoseconds, dynq_cut cut);
+/* Blocks of rows for a stage of several steps. */
+dynq_layout dynq_layout_blocks(size_t rows, uint64_t nanoseconds, uint32_t threads);
 /* A linear layer whose columns were cut when the session was created. */
 dynq_layout dynq_layout_fixed(size_t rows, size_t k, size_t columns, size_t blocks,
                               size_t block_columns, uint32_t picoseconds);

@@ -166,7 +166,7 @@ static void run_linear_s8(const dynq_work *w, size_t index, const dynq_block *b,
         return;
     }
     uint64_t start = dynq_session_clock();
-    gemm.sums = w->session->sums + b->row * w->session->sums_stride + b->column;
+    gemm.sums = w->sums + b->row * w->session->sums_stride + b->column;
     gemm.sums_stride = w->session->sums_stride;
     w->session->kernel->gemm_s8(&gemm);
     dynq_step_note_phase(&w->session->clocks[index].gemm, &start);

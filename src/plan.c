@@ -77,9 +77,30 @@ static void note_lives(const dynq_plan *plan, dynq_arena_buffer *values, dynq_ar
     }
 }
 
-static size_t most_rows(const dynq_plan_request *request, const dynq_plan_value *value)
+/* What is not local to a stage that runs by blocks is there for all blocks of it. */
+static void extend_to_stages(const dynq_plan *plan, dynq_arena_buffer *values,
+                             dynq_arena_buffer *copies)
 {
-    return value->domain == DYNQ_DOMAIN_SEGMENTS ? request->max_segments : request->max_rows;
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const dynq_stage *stage = &plan->stages[i];
+        const size_t last = stage->first + stage->count - 1;
+        for (size_t v = 0; stage->by_blocks && v < plan->value_count + plan->copy_count; v++) {
+            const bool is_value = v < plan->value_count;
+            const bool local =
+                is_value ? plan->values[v].local : plan->copies[v - plan->value_count].local;
+            dynq_arena_buffer *buffer = is_value ? &values[v] : &copies[v - plan->value_count];
+            if (!local && buffer->first <= last && buffer->last >= stage->first) {
+                extend(buffer, stage->first);
+                extend(buffer, last);
+            }
+        }
+    }
+}
+
+static size_t most_rows(const dynq_plan_request *request, dynq_domain domain, bool local)
+{
+    const size_t rows = domain == DYNQ_DOMAIN_SEGMENTS ? request->max_segments : request->max_rows;
+    return local && rows > request->stepwise_rows ? request->stepwise_rows : rows;
 }
 
 /* Codes and stored values that are not the caller's memory share the arena. */
@@ -95,16 +116,21 @@ static dynq_status lay_out(dynq_plan *plan, const dynq_plan_request *request, dy
     for (size_t i = 0; i < count; i++) {
         buffers[i].first = SIZE_MAX;
         size_t row = 0, value = i;
+        bool local = false;
         if (i >= plan->value_count) {
-            row = plan->copies[i - plan->value_count].padded;
-            value = plan->copies[i - plan->value_count].value;
+            const dynq_plan_copy *copy = &plan->copies[i - plan->value_count];
+            row = copy->padded;
+            value = copy->value;
+            local = copy->local;
         } else if (plan->values[i].stored && plan->values[i].slot == DYNQ_NONE) {
             fits = fits && dynq_size_multiply(plan->values[i].columns, sizeof(float), &row);
+            local = plan->values[i].local;
         }
-        fits = fits &&
-               dynq_size_multiply(row, most_rows(request, &plan->values[value]), &buffers[i].bytes);
+        const size_t rows = most_rows(request, plan->values[value].domain, local);
+        fits = fits && dynq_size_multiply(row, rows, &buffers[i].bytes);
     }
     note_lives(plan, buffers, copies);
+    extend_to_stages(plan, buffers, copies);
     fits = fits && dynq_arena_layout(buffers, count, &plan->arena_bytes);
     for (size_t i = 0; i < plan->value_count; i++) {
         plan->values[i].offset = buffers[i].offset;
@@ -112,6 +138,7 @@ static dynq_status lay_out(dynq_plan *plan, const dynq_plan_request *request, dy
     for (size_t i = 0; i < plan->copy_count; i++) {
         plan->copies[i].offset = copies[i].offset;
     }
+    fits = fits && dynq_planner_lay_out_blocks(plan, buffers);
     dynq_release(&plan->allocator, buffers);
     return fits ? DYNQ_OK
                 : dynq_fail(error, DYNQ_ERR_LIMIT, "%zu rows: activations do not fit in memory",
@@ -151,7 +178,7 @@ dynq_status dynq_plan_create(const dynq_model *model, const dynq_plan_request *r
     if (p.plan->values == NULL || p.plan->slots == NULL) {
         goto cleanup;
     }
-    if (!dynq_planner_add_steps(&p) || !add_slots(&p)) {
+    if (!dynq_planner_add_steps(&p) || !add_slots(&p) || !dynq_planner_add_stages(&p)) {
         goto cleanup;
     }
     note_ranges(p.plan);
@@ -180,6 +207,7 @@ void dynq_plan_free(dynq_plan *plan)
     dynq_release(&allocator, plan->values);
     dynq_release(&allocator, plan->copies);
     dynq_release(&allocator, plan->slots);
+    dynq_release(&allocator, plan->stages);
     dynq_release(&allocator, plan);
 }
 

@@ -56,7 +56,9 @@ typedef struct dynq_plan_value {
     bool range_by_segment;
     bool checked_by_quantize; /* input whose only readers are static copies: no range step */
     bool tapped;
-    size_t offset; /* in the arena */
+    bool local;          /* nobody outside of one stage needs it */
+    size_t offset;       /* in the arena */
+    size_t block_offset; /* of a local value: in the memory of a block */
 } dynq_plan_value;
 
 /* A quantized copy of a value, shared by all layers that want it the same way. */
@@ -66,8 +68,17 @@ typedef struct dynq_plan_copy {
     size_t padded;              /* bytes of a row: K rounded up to DYNQ_K_STEP, or K */
     float largest_weight_scale; /* over the columns of all layers that read it ... */
     uint32_t largest_node;      /* ... and the layer that has it */
-    size_t offset;              /* codes in the arena */
+    bool local;                 /* as of values */
+    size_t offset;              /* codes in the arena, */
+    size_t block_offset;        /* and in the memory of a block */
 } dynq_plan_copy;
+
+/* Consecutive steps. `by_blocks`: they can also run one after the other on a block of rows, then on
+ * the next one, as none but the last needs anything of other rows. */
+typedef struct dynq_stage {
+    size_t first, count;
+    bool by_blocks;
+} dynq_stage;
 
 typedef struct dynq_slot {
     const char *name; /* the model's */
@@ -85,21 +96,28 @@ typedef struct dynq_plan {
     size_t copy_count, copy_capacity;
     dynq_slot *slots; /* inputs in node order, then outputs */
     size_t slot_count;
+    dynq_stage *stages;
+    size_t stage_count;
     size_t arena_bytes;
+    size_t block_bytes;     /* of what is local to a stage, for DYNQ_ROW_BLOCK rows */
     size_t attention_bytes; /* of what one thread needs beside it for attention */
 } dynq_plan;
 
 typedef struct dynq_plan_request {
     size_t max_rows, max_segments;
-    bool fp32;          /* every linear layer and attention in FP32 */
-    bool dense;         /* rows of codes without padding, for a foreign engine */
-    dynq_scope scope;   /* nonzero: overrides dynamic scopes */
-    const bool *tapped; /* by node */
+    size_t stepwise_rows; /* with more rows, stages run by blocks where they can */
+    bool fp32;            /* every linear layer and attention in FP32 */
+    bool dense;           /* rows of codes without padding, for a foreign engine */
+    dynq_scope scope;     /* nonzero: overrides dynamic scopes */
+    const bool *tapped;   /* by node */
 } dynq_plan_request;
 
 dynq_status dynq_plan_create(const dynq_model *model, const dynq_plan_request *request,
                              const dynq_allocator *allocator, dynq_plan **plan, dynq_error *error);
 void dynq_plan_free(dynq_plan *plan);
+
+/* Whether someone waits for all rows of a value: a range over several of them, or a tap. */
+bool dynq_plan_value_waits(const dynq_plan *plan, uint32_t value);
 
 const char *dynq_step_name(dynq_step_kind kind);
 

@@ -4,6 +4,7 @@
 #ifndef DYNQ_SRC_PLANNER_H
 #define DYNQ_SRC_PLANNER_H
 
+#include "src/arena.h"
 #include "src/plan.h"
 
 /* What is known of a node while the plan is made. */
@@ -28,5 +29,11 @@ typedef struct dynq_planner {
 bool dynq_planner_add_steps(dynq_planner *p);
 /* A new step without operands, NULL when memory is out. */
 dynq_step *dynq_planner_add_step(dynq_planner *p, dynq_step_kind kind, uint32_t node);
+
+/* plan_stages.c: groups steps in stages, and finds what is local to one. false when memory is out.
+ */
+bool dynq_planner_add_stages(dynq_planner *p);
+/* Lays local values and copies out for a block. false if they do not fit in a size_t. */
+bool dynq_planner_lay_out_blocks(dynq_plan *plan, dynq_arena_buffer *buffers);
 
 #endif

@@ -1,6 +1,7 @@
 /* A run: the batch and its bindings checked, every step run, ranges settled between steps. */
 #include "src/session.h"
 
+#include "src/blocks.h"
 #include "src/cpu.h"
 #include "src/error.h"
 
@@ -40,15 +41,12 @@ static void call_taps(dynq_session *session, uint32_t value)
     }
 }
 
-/* Gives the time since the last step to the phases of this one. */
-static void note_time(dynq_session *session, size_t index)
+/* Gives `wall` to the phases of a step. */
+static void add_time(dynq_session *session, size_t index, uint64_t wall)
 {
     dynq_step_clock *clock = &session->clocks[index];
-    const uint64_t now = dynq_session_clock();
-    const uint64_t wall = now - session->mark;
     const uint64_t gemm = atomic_exchange(&clock->gemm, 0);
     const uint64_t epilogue = atomic_exchange(&clock->epilogue, 0);
-    session->mark = now;
     switch (session->plan->steps[index].kind) {
     case DYNQ_STEP_RANGE: clock->total.range_ns += wall; break;
     case DYNQ_STEP_QUANTIZE: clock->total.quantize_ns += wall; break;
@@ -64,22 +62,52 @@ static void note_time(dynq_session *session, size_t index)
     }
 }
 
+/* The time that threads were busy with a step of a stage by blocks. */
+static uint64_t busy_time(const dynq_step_clock *clock)
+{
+    return atomic_load(&clock->gemm) + atomic_load(&clock->epilogue) + atomic_load(&clock->other);
+}
+
+/* Divides the time since the last steps among these. */
+static void note_time(dynq_session *session, size_t first, size_t count)
+{
+    const uint64_t now = dynq_session_clock();
+    const uint64_t wall = now - session->mark;
+    uint64_t busy = 0;
+    session->mark = now;
+    if (count == 1) {
+        add_time(session, first, wall);
+        return;
+    }
+    for (size_t i = first; i < first + count; i++) {
+        busy += busy_time(&session->clocks[i]);
+    }
+    for (size_t i = first; i < first + count; i++) {
+        const double share = (double)busy_time(&session->clocks[i]) / (double)(busy + (busy == 0));
+        atomic_store(&session->clocks[i].other, 0);
+        add_time(session, i, (uint64_t)(share * (double)wall));
+    }
+}
+
 static bool cancelled(const dynq_session *session)
 {
     return session->batch.cancel != NULL && *session->batch.cancel != 0;
 }
 
-/* Between two steps, on the calling thread; no other works for this session then. */
-static void finish_step(dynq_session *session, size_t index)
+/* Behind `count` steps, the last of which is `last`, on the calling thread; no other works for this
+ * session then. */
+static void finish_steps(dynq_session *session, size_t last, size_t count)
 {
-    const dynq_step *step = &session->plan->steps[index];
+    const dynq_step *step = &session->plan->steps[last];
     if (session->status == DYNQ_OK && atomic_load(&session->engine_status) != DYNQ_OK) {
         session->status =
             dynq_fail(session->work.error, DYNQ_ERR_ENGINE, "node '%s': engine '%s' failed: %s",
                       session->model->nodes[step->node].name, session->engine->name,
                       dynq_status_text((dynq_status)atomic_load(&session->engine_status)));
     }
-    if (session->status == DYNQ_OK) {
+    const bool settled = count > 1 && (step->output == DYNQ_NONE ||
+                                       !dynq_plan_value_waits(session->plan, step->output));
+    if (session->status == DYNQ_OK && !settled) {
         session->status = dynq_ranges_finish(&session->work, step);
     }
     if (session->status == DYNQ_OK && cancelled(session)) {
@@ -87,7 +115,7 @@ static void finish_step(dynq_session *session, size_t index)
             dynq_fail(session->work.error, DYNQ_ERR_CANCELLED, "cancelled by the caller");
     }
     if (session->clocks != NULL) {
-        note_time(session, index);
+        note_time(session, last + 1 - count, count);
     }
     if (session->status == DYNQ_OK && step->output < session->model->node_count) {
         call_taps(session, step->output);
@@ -106,11 +134,17 @@ static void run_chunk(void *context, size_t chunk)
     dynq_step_run_chunk(&task->session->work, task->step, chunk);
 }
 
-/* On a thread of the host, whatever its floating-point state. */
+/* A function for a thread of the host, whatever its floating-point state. */
+typedef struct hosted_task {
+    void (*run)(void *context, size_t chunk);
+    void *context;
+} hosted_task;
+
 static void run_hosted_chunk(void *context, size_t chunk)
 {
+    const hosted_task *task = context;
     const dynq_float_state before = dynq_float_state_set_default();
-    run_chunk(context, chunk);
+    task->run(task->context, chunk);
     dynq_float_state_restore(before);
 }
 
@@ -125,22 +159,61 @@ static bool has_team(dynq_session *session, team *workers)
     return *workers == TEAM_TAKEN;
 }
 
-static void run_step(dynq_session *session, size_t index, team *workers)
+/* Every chunk of the layout, by the threads there are. `backwards`: the last one first, if there is
+ * one thread. */
+static void run_chunks(dynq_session *session, const dynq_layout *layout,
+                       void (*run)(void *context, size_t chunk), void *context, bool backwards,
+                       team *workers)
 {
-    const dynq_layout *layout = &session->layouts[index];
     const size_t chunks = dynq_layout_chunks(layout);
-    step_task task = {session, index};
     if (layout->shared && session->executor.parallel_for != NULL) {
+        hosted_task task = {run, context};
         session->executor.parallel_for(session->executor.context, chunks, run_hosted_chunk, &task);
     } else if (layout->shared && has_team(session, workers)) {
-        const dynq_task shared = {run_chunk, &task, chunks, layout->nanoseconds};
+        const dynq_task shared = {run, context, chunks, layout->nanoseconds};
         dynq_thread_pool_share(session->pool, &shared);
     } else {
-        /* Quantization begins with the rows whose range was found last: they are in the cache. */
-        const bool backwards = session->plan->steps[index].kind == DYNQ_STEP_QUANTIZE;
         for (size_t i = 0; i < chunks; i++) {
-            dynq_step_run_chunk(&session->work, index, backwards ? chunks - 1 - i : i);
+            run(context, backwards ? chunks - 1 - i : i);
         }
+    }
+}
+
+static void run_step(dynq_session *session, size_t index, team *workers)
+{
+    step_task task = {session, index};
+    /* Quantization begins with the rows whose range was found last: they are in the cache. */
+    const bool backwards = session->plan->steps[index].kind == DYNQ_STEP_QUANTIZE;
+    dynq_ranges_begin(&session->work, &session->plan->steps[index]);
+    run_chunks(session, &session->layouts[index], run_chunk, &task, backwards, workers);
+    finish_steps(session, index, 1);
+}
+
+static void run_blocks(dynq_session *session, const dynq_stage *stage, team *workers)
+{
+    uint64_t nanoseconds = 0;
+    for (size_t i = stage->first; i < stage->first + stage->count; i++) {
+        nanoseconds += session->layouts[i].nanoseconds;
+    }
+    dynq_blocks_task task = {
+        .session = session,
+        .stage = stage,
+        .layout = dynq_layout_blocks(session->work.rows, nanoseconds, session->threads),
+    };
+    dynq_blocks_begin(&task);
+    run_chunks(session, &task.layout, dynq_blocks_run_chunk, &task, false, workers);
+    session->status = dynq_blocks_finish(&task);
+    finish_steps(session, stage->first + stage->count - 1, stage->count);
+}
+
+static void run_stage(dynq_session *session, const dynq_stage *stage, team *workers)
+{
+    if (stage->by_blocks && session->work.rows > session->stepwise_rows) {
+        run_blocks(session, stage, workers);
+        return;
+    }
+    for (size_t i = 0; i < stage->count && session->status == DYNQ_OK; i++) {
+        run_step(session, stage->first + i, workers);
     }
 }
 
@@ -185,10 +258,8 @@ static void run_part(dynq_session *session, team *workers)
         }
     }
     session->mark = session->clocks == NULL ? 0 : dynq_session_clock();
-    for (size_t i = 0; i < session->plan->step_count && session->status == DYNQ_OK; i++) {
-        dynq_ranges_begin(&session->work, &session->plan->steps[i]);
-        run_step(session, i, workers);
-        finish_step(session, i);
+    for (size_t i = 0; i < session->plan->stage_count && session->status == DYNQ_OK; i++) {
+        run_stage(session, &session->plan->stages[i], workers);
     }
 }
 

@@ -1,5 +1,6 @@
 #include "src/session.h"
 
+#include "src/blocks.h"
 #include "src/cpu.h"
 #include "src/error.h"
 #include "src/kernel_choice.h"
@@ -10,6 +11,9 @@
 /* Weights up to this size stay in a thread's own cache, beside what else it needs there: less than
  * the second level of current CPUs. */
 #define CACHED_WEIGHT_BYTES 786432
+
+/* Rows for each thread that are run step by step. */
+#define STEPWISE_ROWS 128
 
 /* The caller's options, checked and completed. */
 typedef struct choices {
@@ -45,6 +49,17 @@ static dynq_status choose(const dynq_session_options *options, choices *c, dynq_
     return dynq_kernel_choose(c->options.kernel, &c->kernel, error);
 }
 
+/* Up to so many rows, what a step leaves behind stays in the caches, and cutting every step into
+ * columns serves more threads. */
+static size_t stepwise_rows(const dynq_session_options *o)
+{
+    const uint32_t threads = o->executor != NULL ? o->executor->threads
+                             : o->pool != NULL   ? dynq_thread_pool_threads(o->pool)
+                             : o->threads == 0   ? 1
+                                                 : o->threads;
+    return STEPWISE_ROWS * (size_t)threads;
+}
+
 static dynq_status make_plan(const dynq_model *model, const choices *c,
                              const dynq_allocator *allocator, dynq_plan **plan, dynq_error *error)
 {
@@ -67,6 +82,7 @@ static dynq_status make_plan(const dynq_model *model, const choices *c,
     if (status == DYNQ_OK) {
         const dynq_plan_request request = {.max_rows = c->options.max_rows,
                                            .max_segments = c->options.max_segments,
+                                           .stepwise_rows = stepwise_rows(&c->options),
                                            .dense = c->options.engine != NULL,
                                            .fp32 = c->fp32,
                                            .scope = c->options.scope,
@@ -130,14 +146,17 @@ static bool take_sums(dynq_session *session)
             columns = n > columns ? n : columns;
         }
     }
+    const size_t blocks = (size_t)session->threads * DYNQ_ROW_BLOCK;
     size_t count = 0;
     session->sums_stride = columns;
     if (columns == 0) {
         return true;
     }
-    if (dynq_size_multiply(columns, session->max_rows, &count)) {
+    if (dynq_size_multiply(columns, session->max_rows > blocks ? session->max_rows : blocks,
+                           &count)) {
         session->sums = dynq_alloc(&session->allocator, count, sizeof *session->sums);
     }
+    session->work.sums = session->sums;
     return session->sums != NULL;
 }
 
@@ -271,6 +290,9 @@ static dynq_status fill_session(dynq_session *session, const choices *c, dynq_er
         status = take_memory(session, error);
     }
     if (status == DYNQ_OK) {
+        status = dynq_blocks_create(session, error);
+    }
+    if (status == DYNQ_OK) {
         session->weights_cached = weight_bytes(session) <= CACHED_WEIGHT_BYTES;
         session->separable = is_separable(session);
         dynq_ranges_set_static(session);
@@ -311,6 +333,7 @@ dynq_status dynq_session_create(dynq_model *model, const dynq_session_options *o
     session->engine = c.options.engine;
     session->max_rows = c.options.max_rows;
     session->max_segments = c.options.max_segments;
+    session->stepwise_rows = stepwise_rows(&c.options);
     session->profiling = c.options.profile != 0;
     session->dequantized = c.fp32 && has_int8_nodes(model);
     const dynq_status status = fill_session(session, &c, error);
@@ -338,6 +361,7 @@ void dynq_session_free(dynq_session *session)
         dynq_release(&allocator, session->work.copies[i].zero);
     }
     release_scratches(session);
+    dynq_blocks_free(session);
     dynq_release(&allocator, session->part_offsets);
     dynq_release(&allocator, session->work.values);
     dynq_release(&allocator, session->work.copies);

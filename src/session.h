@@ -40,6 +40,7 @@ typedef struct dynq_work {
     size_t first_row, first_segment; /* of the caller's batch */
     dynq_value_memory *values;       /* by value of the plan */
     dynq_copy_memory *copies;
+    int32_t *sums; /* products on their way to an epilogue, or NULL */
     dynq_error *error;
 } dynq_work;
 
@@ -55,9 +56,17 @@ typedef struct dynq_layer {
 
 /* Time in a step: phases of the current run by all threads, and the sums over all runs. */
 typedef struct dynq_step_clock {
-    _Atomic uint64_t gemm, epilogue;
+    _Atomic uint64_t gemm, epilogue, other;
     dynq_step_profile total;
 } dynq_step_clock;
+
+/* What a block of rows works in: a thread takes any that is free. */
+typedef struct dynq_block_memory {
+    atomic_bool taken;
+    dynq_work work;
+    dynq_range_bits *ranges; /* by value: of results whose rows share one */
+    unsigned char *memory;   /* of values and copies that are local to a stage */
+} dynq_block_memory;
 
 /* What a chunk of attention works in: a thread takes any that is free. */
 typedef struct dynq_scratch {
@@ -79,14 +88,16 @@ struct dynq_session {
     dynq_executor executor;    /* parallel_for NULL: the pool */
     dynq_thread_pool *pool, *own_pool;
     uint32_t threads;
-    dynq_scratch *scratches; /* one for each thread, if the plan has attention */
+    dynq_block_memory *blocks; /* one for each thread, if stages run by blocks */
+    size_t stepwise_rows;      /* batches with more rows are run so */
+    dynq_scratch *scratches;   /* one for each thread, if the plan has attention */
     size_t max_rows, max_segments;
     bool dequantized, profiling;
     dynq_plan *plan;
     dynq_layer *layers; /* by step */
     size_t layer_bytes;
     unsigned char *arena;
-    int32_t *sums; /* products on their way to an epilogue, or NULL */
+    int32_t *sums; /* of all rows */
     size_t sums_stride;
     bool weights_cached;  /* each thread's cache holds the weights of all layers */
     dynq_layout *layouts; /* by step, for batches of layout_rows rows and so many segments */

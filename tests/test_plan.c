@@ -46,7 +46,7 @@ Test(plan, a_layer_takes_its_activation_and_its_residual_along)
 {
     dynq_model *model = residual_model();
     const bool tapped[4] = {false};
-    const dynq_plan_request request = {.max_rows = 5, .tapped = tapped};
+    const dynq_plan_request request = {.max_rows = 5, .stepwise_rows = 5, .tapped = tapped};
     const dynq_allocator allocator = dynq_allocator_or_default(NULL);
     dynq_plan *plan = NULL;
     cr_assert_eq(dynq_plan_create(model, &request, &allocator, &plan, NULL), DYNQ_OK);
@@ -66,7 +66,7 @@ Test(plan, a_tap_keeps_the_value_it_looks_at)
 {
     dynq_model *model = residual_model();
     const bool tapped[4] = {false, true, false, false};
-    const dynq_plan_request request = {.max_rows = 5, .tapped = tapped};
+    const dynq_plan_request request = {.max_rows = 5, .stepwise_rows = 5, .tapped = tapped};
     const dynq_allocator allocator = dynq_allocator_or_default(NULL);
     dynq_plan *plan = NULL;
     cr_assert_eq(dynq_plan_create(model, &request, &allocator, &plan, NULL), DYNQ_OK);
@@ -89,7 +89,7 @@ static bool is_bounded(float largest_bias, bool with_residual)
     cr_assert_eq(dynq_graph_finish(g, &fp32, NULL), DYNQ_OK);
     cr_assert_eq(dynq_quantize(fp32, NULL, &int8, NULL), DYNQ_OK);
     const bool tapped[3] = {false};
-    const dynq_plan_request request = {.max_rows = 5, .tapped = tapped};
+    const dynq_plan_request request = {.max_rows = 5, .stepwise_rows = 5, .tapped = tapped};
     const dynq_allocator allocator = dynq_allocator_or_default(NULL);
     dynq_plan *plan = NULL;
     cr_assert_eq(dynq_plan_create(int8, &request, &allocator, &plan, NULL), DYNQ_OK);
