@@ -72,6 +72,7 @@ static dynq_status parse_shape(const parser *p, const json_t *json, dynq_st_tens
                             "%s: tensor '%s' has an unknown element type '%.16s'", p->file,
                             tensor->name, type == NULL ? "" : type);
     }
+    tensor->type = types[index].name;
     tensor->dtype = types[index].dtype;
     const json_t *shape = json_object_get(json, "shape");
     if (!json_is_array(shape)) {

@@ -9,7 +9,8 @@
 
 typedef struct dynq_st_tensor {
     char *name;
-    dynq_dtype dtype; /* 0: a type of the format that dynq has no use for */
+    const char *type; /* as the format names it */
+    dynq_dtype dtype; /* 0: a type of the format that models do not have */
     uint32_t rank;
     size_t shape[DYNQ_MAX_RANK];
     size_t offset, bytes; /* in the file */

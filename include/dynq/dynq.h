@@ -16,6 +16,7 @@
 #include <dynq/probe.h>
 #include <dynq/quantize.h>
 #include <dynq/quantizer.h>
+#include <dynq/safetensors.h>
 #include <dynq/session.h>
 #include <dynq/status.h>
 #include <dynq/tensor.h>
