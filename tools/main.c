@@ -18,8 +18,8 @@ static const command *const commands[] = {
 #ifdef DYNQ_HAVE_OPENBLAS
     &command_train,
 #endif
-    &command_calibrate, &command_quantize, &command_run,
-    &command_compare,   &command_bench,    &command_bench_gemm,
+    &command_convert, &command_calibrate, &command_quantize,   &command_run,
+    &command_compare, &command_bench,     &command_bench_gemm,
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
