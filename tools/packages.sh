@@ -29,6 +29,7 @@ need() {
 }
 
 build_packages=(gcc libc6-dev meson ninja-build pkg-config libjansson-dev zlib1g-dev
-  libopenblas-dev libdnnl-dev dataset-fashion-mnist)
+  libopenblas-dev libdnnl-dev libutf8proc-dev dataset-fashion-mnist)
 # A cross compiler, an emulator and what the library and its tests are linked with.
-aarch64_packages=(gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64)
+aarch64_packages=(gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64
+  libutf8proc-dev:arm64)
