@@ -184,3 +184,24 @@ Test(pack, f32_layout)
     free(w);
     free(packed);
 }
+
+Test(pack, rows_of_tables)
+{
+    /* The largest is 127 either way, ties go to even, a tiny row counts as zero. */
+    const float table[5][3] = {{1.0f, -2.0f, 0.5f},
+                               {0.0f, 0.0f, 0.0f},
+                               {0x1p-101f, -0x1p-102f, 0.0f},
+                               {127.0f, 2.5f, -3.5f},
+                               {FLT_MAX, -FLT_MAX, FLT_MIN}};
+    const int8_t expected[5][3] = {{64, -127, 32}, {0}, {0}, {127, 2, -4}, {127, -127, 0}};
+    const float scales[5] = {2.0f / 127.0f, 1.0f, 1.0f, 1.0f, FLT_MAX / 127.0f};
+    int8_t codes[15];
+    float scale[5], restored[6];
+    memset(codes, 1, sizeof codes);
+    dynq_quantize_rows_s8(table[0], 5, 3, codes, scale);
+    cr_assert_eq(memcmp(codes, expected, sizeof codes), 0);
+    cr_assert_eq(memcmp(scale, scales, sizeof scale), 0);
+    dynq_dequantize_rows_s8(codes, scale, 3, 2, 2, restored);
+    const float middle[6] = {0, 0, 0, 127, 2, -4};
+    cr_assert_eq(memcmp(restored, middle, sizeof middle), 0);
+}
