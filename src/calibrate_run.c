@@ -41,12 +41,12 @@ static void observe(void *context, size_t node, size_t rows, size_t columns, con
     }
 }
 
-/* The number of input nodes; *input becomes the first. */
+/* The number of input nodes, ids included; *input becomes the first. */
 static size_t find_inputs(const dynq_model *model, size_t *input)
 {
     size_t count = 0;
     for (size_t i = 0; i < model->node_count; i++) {
-        if (model->nodes[i].op == DYNQ_OP_INPUT) {
+        if (model->nodes[i].op == DYNQ_OP_INPUT || model->nodes[i].op == DYNQ_OP_IDS) {
             *input = count == 0 ? i : *input;
             count++;
         }
@@ -160,6 +160,12 @@ static dynq_status check_call(const dynq_calibration *calibration, const dynq_mo
                          "calibration: the model has %zu inputs, not one; run it with taps and "
                          "pass what they see to dynq_calibration_observe()",
                          inputs);
+    }
+    if (model->nodes[*input].op == DYNQ_OP_IDS) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "calibration: input '%s' of the model takes ids, not floats; run it with "
+                         "taps and pass what they see to dynq_calibration_observe()",
+                         model->nodes[*input].name);
     }
     const size_t columns = model->nodes[*input].n;
     *row_stride = *row_stride == 0 ? columns : *row_stride;

@@ -422,3 +422,28 @@ Test(calibrate, any_allocation_can_fail)
     dynq_model_free(model);
     free(x);
 }
+
+Test(calibrate, ids_need_taps)
+{
+    const float x[4] = {0};
+    dynq_model *model = samples_encoder(false), *transformer = samples_transformer(NULL, false);
+    dynq_calibration *calibration = NULL;
+    dynq_error error = {0};
+    cr_assert_eq(dynq_calibration_create(model, NULL, &calibration, NULL), DYNQ_OK);
+    cr_assert_eq(dynq_calibration_run(calibration, model, x, 4, 0, 1, &error), DYNQ_ERR_ARGUMENT);
+    cr_assert_not_null(strstr(error.message, "input 'ids' of the model takes ids"));
+    cr_assert_eq(dynq_calibration_count(calibration), 0);
+    dynq_calibration_free(calibration);
+    /* Values with a row for each segment are values like others. */
+    cr_assert_eq(dynq_calibration_create(transformer, NULL, &calibration, NULL), DYNQ_OK);
+    cr_assert_eq(dynq_calibration_count(calibration), 2 * 4 + 1);
+    float first[32] = {-1, 2};
+    cr_assert_eq(dynq_calibration_observe(calibration, "first", 1, 32, first, 0, NULL), DYNQ_OK);
+    float lo = 0, hi = 0;
+    cr_assert_eq(dynq_calibration_range(calibration, "first", DYNQ_METHOD_MAX, &lo, &hi, NULL),
+                 DYNQ_OK);
+    cr_assert(lo == -1.0f && hi == 2.0f);
+    dynq_calibration_free(calibration);
+    dynq_model_free(transformer);
+    dynq_model_free(model);
+}
