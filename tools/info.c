@@ -37,9 +37,15 @@ typedef struct totals {
     uint64_t parameters, weight_bytes;
 } totals;
 
-static int is_quantized(const dynq_node_info *node)
+/* Linear nodes in INT8: what they read is quantized by a rule of their own. */
+static int has_range(const dynq_node_info *node)
 {
-    return node->precision == DYNQ_PRECISION_INT8;
+    return dynq_range_kind_name(node->range.kind) != NULL;
+}
+
+static int has_table(const dynq_node_info *node)
+{
+    return node->op == DYNQ_OP_EMBEDDING || node->op == DYNQ_OP_POSITION;
 }
 
 static totals count_totals(const dynq_model *model)
@@ -55,11 +61,47 @@ static totals count_totals(const dynq_model *model)
     return sum;
 }
 
+static void set_range(json_t *object, const dynq_node_info *node)
+{
+    const int ranged = has_range(node);
+    const int fixed = ranged && node->range.kind == DYNQ_RANGE_STATIC;
+    command_json_set(object, "range",
+                     ranged ? command_json_string(dynq_range_kind_name(node->range.kind))
+                            : json_null());
+    command_json_set(object, "granularity",
+                     ranged ? command_json_string(dynq_scope_name(node->range.scope))
+                            : json_null());
+    command_json_set(object, "scheme",
+                     ranged ? command_json_string(dynq_scheme_name(node->range.scheme))
+                            : json_null());
+    command_json_set(object, "lo", fixed ? command_json_number(node->range.lo) : json_null());
+    command_json_set(object, "hi", fixed ? command_json_number(node->range.hi) : json_null());
+}
+
+/* What only embeddings, attention and pooling have. */
+static void set_operation(json_t *object, const dynq_node_info *node)
+{
+    const int attention = node->op == DYNQ_OP_ATTENTION;
+    command_json_set(object, "table_rows",
+                     has_table(node) ? command_json_integer(node->table_rows) : json_null());
+    command_json_set(object, "first",
+                     node->op == DYNQ_OP_POSITION ? command_json_integer(node->first)
+                                                  : json_null());
+    command_json_set(object, "heads", attention ? command_json_integer(node->heads) : json_null());
+    command_json_set(object, "attention_scale",
+                     attention ? command_json_number(node->scale) : json_null());
+    command_json_set(object, "causal", attention ? json_boolean(node->causal) : json_null());
+    command_json_set(object, "pooling",
+                     node->op == DYNQ_OP_POOL
+                         ? command_json_string(dynq_pooling_name(node->pooling))
+                         : json_null());
+}
+
+/* `rows` of a batch that is one segment. */
 static json_t *node_json(const dynq_node_info *node, const dynq_model *model, uint64_t rows)
 {
     const int linear = node->op == DYNQ_OP_LINEAR;
-    const int int8 = is_quantized(node);
-    const int fixed = int8 && node->range.kind == DYNQ_RANGE_STATIC;
+    const int tokens = node->domain == DYNQ_DOMAIN_TOKENS;
     json_t *object = command_json_object();
     command_json_set(object, "name", command_json_string(node->name));
     command_json_set(object, "op", command_json_string(dynq_op_name(node->op)));
@@ -70,24 +112,37 @@ static json_t *node_json(const dynq_node_info *node, const dynq_model *model, ui
         command_json_append(inputs, command_json_string(input.name));
     }
     command_json_set(object, "inputs", inputs);
-    command_json_set(object, "m", command_json_integer(rows));
+    command_json_set(object, "domain", command_json_string(dynq_domain_name(node->domain)));
+    command_json_set(object, "m", command_json_integer(tokens ? rows : 1));
     command_json_set(object, "k", linear ? command_json_integer(node->k) : json_null());
     command_json_set(object, "n", command_json_integer(node->n));
     command_json_set(object, "precision",
                      command_json_string(dynq_precision_name(node->precision)));
-    command_json_set(object, "range",
-                     int8 ? command_json_string(dynq_range_kind_name(node->range.kind))
-                          : json_null());
-    command_json_set(object, "granularity",
-                     int8 ? command_json_string(dynq_scope_name(node->range.scope)) : json_null());
-    command_json_set(object, "scheme",
-                     int8 ? command_json_string(dynq_scheme_name(node->range.scheme))
-                          : json_null());
-    command_json_set(object, "lo", fixed ? command_json_number(node->range.lo) : json_null());
-    command_json_set(object, "hi", fixed ? command_json_number(node->range.hi) : json_null());
+    set_range(object, node);
+    set_operation(object, node);
     command_json_set(object, "parameters", command_json_integer(node->parameters));
     command_json_set(object, "weight_bytes", command_json_integer(node->weight_bytes));
     return object;
+}
+
+static size_t attachment_bytes(const dynq_model *model, const char *name)
+{
+    size_t size = 0;
+    dynq_model_attachment(model, name, NULL, &size);
+    return size;
+}
+
+static json_t *attachments_json(const dynq_model *model)
+{
+    json_t *attachments = command_json_array();
+    const char *name = NULL;
+    for (size_t i = 0; (name = dynq_model_attachment_name(model, i)) != NULL; i++) {
+        json_t *attachment = command_json_object();
+        command_json_set(attachment, "name", command_json_string(name));
+        command_json_set(attachment, "bytes", command_json_integer(attachment_bytes(model, name)));
+        command_json_append(attachments, attachment);
+    }
+    return attachments;
 }
 
 static void print_model_json(const dynq_model *model, const info_options *options)
@@ -108,6 +163,7 @@ static void print_model_json(const dynq_model *model, const info_options *option
     const totals sum = count_totals(model);
     command_json_set(object, "nodes", nodes);
     command_json_set(object, "outputs", outputs);
+    command_json_set(object, "attachments", attachments_json(model));
     command_json_set(object, "parameters", command_json_integer(sum.parameters));
     command_json_set(object, "weight_bytes", command_json_integer(sum.weight_bytes));
     command_json_set(object, "file_bytes", command_json_integer(dynq_model_file_bytes(model)));
@@ -115,23 +171,33 @@ static void print_model_json(const dynq_model *model, const info_options *option
     command_json_print(object);
 }
 
-static void add_row(table *rows, const dynq_node_info *node, int with_range)
+/* Inputs x outputs, rows x columns of a table, heads x their columns, or columns alone. */
+static void add_shape(table *rows, const dynq_node_info *node)
 {
     char shape[48];
-    const int int8 = is_quantized(node);
-    const int fixed = int8 && node->range.kind == DYNQ_RANGE_STATIC;
-    if (node->op == DYNQ_OP_LINEAR) {
-        snprintf(shape, sizeof shape, "%zux%zu", node->k, node->n);
+    const size_t first = node->op == DYNQ_OP_LINEAR ? node->k
+                         : has_table(node)          ? node->table_rows
+                                                    : node->heads;
+    const size_t second = node->op == DYNQ_OP_ATTENTION ? node->n / node->heads : node->n;
+    if (first > 0) {
+        snprintf(shape, sizeof shape, "%zux%zu", first, second);
     } else {
-        snprintf(shape, sizeof shape, "%zu", node->n);
+        snprintf(shape, sizeof shape, "%zu", second);
     }
+    table_text(rows, shape);
+}
+
+static void add_row(table *rows, const dynq_node_info *node, int with_range)
+{
+    const int ranged = has_range(node);
+    const int fixed = ranged && node->range.kind == DYNQ_RANGE_STATIC;
     table_text(rows, node->name);
     table_text(rows, dynq_op_name(node->op));
-    table_text(rows, shape);
+    add_shape(rows, node);
     table_text(rows, dynq_precision_name(node->precision));
-    table_text(rows, int8 ? dynq_range_kind_name(node->range.kind) : NULL);
-    table_text(rows, int8 ? dynq_scope_name(node->range.scope) : NULL);
-    table_text(rows, int8 ? dynq_scheme_name(node->range.scheme) : NULL);
+    table_text(rows, ranged ? dynq_range_kind_name(node->range.kind) : NULL);
+    table_text(rows, ranged ? dynq_scope_name(node->range.scope) : NULL);
+    table_text(rows, ranged ? dynq_scheme_name(node->range.scheme) : NULL);
     if (with_range && fixed) {
         table_number(rows, node->range.lo, 6);
         table_number(rows, node->range.hi, 6);
@@ -179,7 +245,7 @@ static void print_static_ranges(const dynq_model *model, table_format format)
     for (size_t i = 0; i < dynq_model_node_count(model); i++) {
         dynq_node_info node = {.size = sizeof node};
         dynq_model_node(model, i, &node);
-        if (is_quantized(&node) && node.range.kind == DYNQ_RANGE_STATIC) {
+        if (node.range.kind == DYNQ_RANGE_STATIC) {
             table_text(rows, node.name);
             table_number(rows, node.range.lo, 6);
             table_number(rows, node.range.hi, 6);
@@ -201,11 +267,15 @@ static void print_model(const dynq_model *model, const info_options *options, ta
     }
     print_static_ranges(model, format);
     const totals sum = count_totals(model);
+    const char *name = NULL;
     printf("\noutputs:");
     for (size_t i = 0; i < dynq_model_output_count(model); i++) {
-        const char *name = NULL;
         dynq_model_output(model, i, &name, NULL);
         printf("%s %s", i > 0 ? "," : "", name);
+    }
+    for (size_t i = 0; (name = dynq_model_attachment_name(model, i)) != NULL; i++) {
+        printf("%s %s (%zu bytes)", i > 0 ? "," : "\nattachments:", name,
+               attachment_bytes(model, name));
     }
     printf("\n%zu nodes, %zu of them linear, %llu parameters\n", dynq_model_node_count(model),
            sum.linear, (unsigned long long)sum.parameters);

@@ -61,17 +61,18 @@ static const option_entry entries[] = {
      .kind = OPTION_LIST,
      .offset = offsetof(quantize_options, rules),
      .argument = "'GLOB=VALUE[,VALUE]'",
-     .help = "for the linear nodes that match, the last match wins; VALUE: fp32, int8, static, "
-             "dynamic, segment, tensor, row, affine, symmetric"},
+     .help = "for the linear nodes, embeddings and attention nodes that match, the last match "
+             "wins; VALUE: fp32, int8, and for linear nodes static, dynamic, segment, tensor, row, "
+             "affine, symmetric"},
     {.name = NULL},
 };
 
-/* What happened to one node with parameters. */
+/* What happened to one node with parameters or attention. */
 typedef struct node_report {
     const char *name; /* belongs to the model */
     dynq_precision precision;
-    dynq_range_rule range; /* INT8 only */
-    double weight_sqnr_db; /* infinite where the weights are unchanged */
+    dynq_range_rule range; /* linear in INT8 only */
+    double weight_sqnr_db; /* infinite where the weights are unchanged, or none */
     uint64_t bytes_before, bytes_after;
 } node_report;
 
@@ -194,14 +195,16 @@ static exit_code open_calibration(const command_call *call, const dynq_model *mo
 static double weight_sqnr(const dynq_model *before, size_t before_index, const dynq_model *after,
                           size_t after_index, const dynq_node_info *node)
 {
-    const size_t count = node->k * node->n;
+    const size_t rows = node->op == DYNQ_OP_LINEAR ? node->n : node->table_rows;
+    const size_t columns = node->op == DYNQ_OP_LINEAR ? node->k : node->n;
+    const size_t count = rows * columns;
     float *reference = allocate(count, sizeof *reference);
     float *restored = allocate(count, sizeof *restored);
     dynq_metrics metrics = {0};
     double sqnr = NAN;
     if (dynq_model_weights(before, before_index, reference, count) == DYNQ_OK &&
         dynq_model_weights(after, after_index, restored, count) == DYNQ_OK) {
-        dynq_metrics_add(&metrics, node->n, node->k, reference, 0, restored, 0);
+        dynq_metrics_add(&metrics, rows, columns, reference, 0, restored, 0);
         sqnr = dynq_metrics_result(&metrics).sqnr_db;
     }
     free(reference);
@@ -209,7 +212,7 @@ static double weight_sqnr(const dynq_model *before, size_t before_index, const d
     return sqnr;
 }
 
-/* One report for each node with parameters; released with free(). */
+/* One report for each node with parameters or attention; released with free(). */
 static size_t report_nodes(const dynq_model *before, const dynq_model *after, node_report **reports)
 {
     size_t count = 0;
@@ -219,16 +222,16 @@ static size_t report_nodes(const dynq_model *before, const dynq_model *after, no
         dynq_node_info new = {.size = sizeof new};
         dynq_model_node(before, i, &old);
         const long index = dynq_model_find(after, old.name);
-        if (old.parameters == 0 || index < 0) {
+        if ((old.parameters == 0 && old.op != DYNQ_OP_ATTENTION) || index < 0) {
             continue;
         }
         dynq_model_node(after, (size_t)index, &new);
-        const int int8 = new.precision == DYNQ_PRECISION_INT8;
+        const int coded = new.precision == DYNQ_PRECISION_INT8 &&old.parameters > 0;
         (*reports)[count++] = (node_report){
             .name = new.name,
             .precision = new.precision,
             .range = new.range,
-            .weight_sqnr_db = int8 ? weight_sqnr(before, i, after, (size_t)index, &old) : INFINITY,
+            .weight_sqnr_db = coded ? weight_sqnr(before, i, after, (size_t)index, &old) : INFINITY,
             .bytes_before = old.weight_bytes,
             .bytes_after = new.weight_bytes,
         };
@@ -243,20 +246,20 @@ static void print_json(const node_report *reports, size_t count, uint64_t bytes_
     json_t *nodes = command_json_array();
     for (size_t i = 0; i < count; i++) {
         const node_report *report = &reports[i];
-        const int int8 = report->precision == DYNQ_PRECISION_INT8;
+        const int ranged = dynq_range_kind_name(report->range.kind) != NULL;
         json_t *node = command_json_object();
         command_json_set(node, "name", command_json_string(report->name));
         command_json_set(node, "precision",
                          command_json_string(dynq_precision_name(report->precision)));
         command_json_set(node, "range",
-                         int8 ? command_json_string(dynq_range_kind_name(report->range.kind))
-                              : json_null());
+                         ranged ? command_json_string(dynq_range_kind_name(report->range.kind))
+                                : json_null());
         command_json_set(node, "granularity",
-                         int8 ? command_json_string(dynq_scope_name(report->range.scope))
-                              : json_null());
+                         ranged ? command_json_string(dynq_scope_name(report->range.scope))
+                                : json_null());
         command_json_set(node, "scheme",
-                         int8 ? command_json_string(dynq_scheme_name(report->range.scheme))
-                              : json_null());
+                         ranged ? command_json_string(dynq_scheme_name(report->range.scheme))
+                                : json_null());
         command_json_set(node, "weight_sqnr_db", command_json_number(report->weight_sqnr_db));
         command_json_set(node, "bytes_before", command_json_integer(report->bytes_before));
         command_json_set(node, "bytes_after", command_json_integer(report->bytes_after));
@@ -282,17 +285,17 @@ static void print_table(const node_report *reports, size_t count, table_format f
     table_column(rows, "bytes after", TABLE_RIGHT);
     for (size_t i = 0; i < count; i++) {
         const node_report *report = &reports[i];
-        const int int8 = report->precision == DYNQ_PRECISION_INT8;
+        const int ranged = dynq_range_kind_name(report->range.kind) != NULL;
         char range[64] = "";
-        if (int8 && report->range.kind == DYNQ_RANGE_STATIC) {
+        if (ranged && report->range.kind == DYNQ_RANGE_STATIC) {
             snprintf(range, sizeof range, "%s", dynq_range_kind_name(report->range.kind));
-        } else if (int8) {
+        } else if (ranged) {
             snprintf(range, sizeof range, "%s %s", dynq_range_kind_name(report->range.kind),
                      dynq_scope_name(report->range.scope));
         }
         table_text(rows, report->name);
         table_text(rows, dynq_precision_name(report->precision));
-        table_text(rows, int8 ? range : NULL);
+        table_text(rows, ranged ? range : NULL);
         table_number(rows, isfinite(report->weight_sqnr_db) ? report->weight_sqnr_db : NAN, 2);
         table_integer(rows, report->bytes_before);
         table_integer(rows, report->bytes_after);
@@ -386,7 +389,8 @@ const command command_quantize = {
     .usage = "MODEL -o OUT [options]",
     .description = "Quantizes the weights of linear nodes to INT8, one scale per output column, "
                    "and sets how the ranges of their inputs are found: while the model runs "
-                   "(dynamic) or from a calibration (static).",
+                   "(dynamic) or from a calibration (static). Tables of embeddings get one scale "
+                   "per row, attention computes in INT8.",
     .example = "dynq quantize mlp.safetensors -o mlp-int8.safetensors --rule 'logits=fp32'",
     .entries = entries,
     .options_size = sizeof(quantize_options),

@@ -29,9 +29,9 @@ def floats(count, seed):
     return [source.randrange(-(1 << 20), 1 << 20) / (1 << 20) for _ in range(count)]
 
 
-def write_model(path, nodes, outputs, tensors, version="1.0"):
-    """A model file; tensors: name -> (shape, values), written as F32."""
-    graph = {"nodes": nodes, "outputs": outputs}
+def write_model(path, nodes, outputs, tensors, version="1.0", attachments=()):
+    """A model file; tensors: name -> (shape, values), written as F32; attachments: (name, bytes)."""
+    graph = {"nodes": nodes, "outputs": outputs, "attachments": [name for name, _ in attachments]}
     header = {"__metadata__": {"format": "dynq", "dynq_format": version,
                                "graph": json.dumps(graph)}}
     data = b""
@@ -39,6 +39,10 @@ def write_model(path, nodes, outputs, tensors, version="1.0"):
         content = struct.pack("<%df" % len(values), *values)
         header[name] = {"dtype": "F32", "shape": shape,
                         "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    for name, content in attachments:
+        header["attachment/" + name] = {"dtype": "U8", "shape": [len(content)],
+                                        "data_offsets": [len(data), len(data) + len(content)]}
         data += content
     text = json.dumps(header).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
@@ -95,6 +99,27 @@ def write_pair(path):
     ]
     outputs = [{"name": "sum", "node": "sum"}, {"name": "logits", "node": "fc"}]
     write_model(path, nodes, outputs, {"fc.weight": ([3, 4], floats(12, 4))})
+
+
+def write_encoder(path):
+    """ids -> words(50x8) + places(20x8, first 2) -> heads(2, causal) -> mean -> fc(3)."""
+    table = {"columns": 8, "precision": "fp32"}
+    nodes = [
+        {"name": "ids", "op": "ids"},
+        {"name": "words", "op": "embedding", "inputs": ["ids"], "rows": 50, **table},
+        {"name": "places", "op": "position_embedding", "inputs": ["ids"], "rows": 20, "first": 2,
+         **table},
+        {"name": "sum", "op": "add", "inputs": ["words", "places"]},
+        {"name": "heads", "op": "attention", "inputs": ["sum", "sum", "sum"], "heads": 2,
+         "scale": 0.5, "causal": True, "precision": "fp32"},
+        {"name": "mean", "op": "pool", "inputs": ["heads"], "pooling": "mean"},
+        {"name": "fc", "op": "linear", "inputs": ["mean"], "k": 8, "n": 3, "bias": False,
+         "precision": "fp32"},
+    ]
+    tensors = {"words.weight": ([50, 8], floats(400, 5)), "places.weight": ([20, 8], floats(160, 6)),
+               "fc.weight": ([3, 8], floats(24, 7))}
+    write_model(path, nodes, [{"name": "y", "node": "fc"}], tensors, "1.1",
+                [("vocabulary", b"[UNK]\nword\n")])
 
 
 def write_npy(path, rows, kind="f4"):

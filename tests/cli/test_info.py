@@ -6,7 +6,7 @@ import json
 import os
 import unittest
 
-from cli_support import CommandTest, run_command
+from cli_support import CommandTest, run_command, write_encoder
 
 
 class Model(CommandTest):
@@ -77,6 +77,46 @@ class Model(CommandTest):
         message = self.fail_with(3, "info", broken, "--verify")
         self.assertIn("fc1", message)
         self.assertIn(broken, message)
+
+
+class Encoder(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.model = self.path("encoder.safetensors")
+        write_encoder(self.model)
+
+    def test_json(self):
+        report = self.succeed_json("info", self.model, "--verify", "--batch", "7")
+        nodes = {node["name"]: node for node in report["nodes"]}
+        words, places, heads = nodes["words"], nodes["places"], nodes["heads"]
+        self.assertEqual((words["op"], words["table_rows"], words["n"], words["first"]),
+                         ("embedding", 50, 8, None))
+        self.assertEqual((words["parameters"], words["weight_bytes"]), (400, 1600))
+        self.assertEqual((places["op"], places["first"]), ("position_embedding", 2))
+        self.assertEqual((heads["heads"], heads["attention_scale"], heads["causal"]),
+                         (2, 0.5, True))
+        self.assertEqual((heads["m"], heads["k"], heads["domain"]), (7, None, "tokens"))
+        self.assertEqual((nodes["fc"]["m"], nodes["fc"]["heads"]), (1, None))
+        self.assertEqual((nodes["mean"]["pooling"], nodes["mean"]["domain"]), ("mean", "segments"))
+        self.assertEqual(report["attachments"], [{"name": "vocabulary", "bytes": 11}])
+
+    def test_json_of_int8(self):
+        nodes = {node["name"]: node
+                 for node in self.succeed_json("info", self.quantized(), "--verify")["nodes"]}
+        for name in ["words", "heads", "fc"]:
+            self.assertEqual(nodes[name]["precision"], "int8")
+        self.assertEqual((nodes["heads"]["range"], nodes["heads"]["lo"]), (None, None))
+        self.assertEqual(nodes["fc"]["range"], "dynamic")
+        self.assertEqual(nodes["words"]["weight_bytes"], 50 * 8 + 50 * 4)
+
+    def test_text_fits_a_page(self):
+        for path in [self.model, self.quantized()]:
+            text = self.succeed("info", path).stdout
+            self.assertIn("attachments: vocabulary (11 bytes)\n", text)
+            self.assertIn(" 50x8 ", text)
+            self.assertIn(" 2x4 ", text)
+            for line in text.splitlines():
+                self.assertLessEqual(len(line), 80, line)
 
 
 class Machine(CommandTest):

@@ -5,7 +5,8 @@ import math
 import os
 import unittest
 
-from cli_support import CommandTest, Mlp, write_idx_gz, write_npy, write_pair
+from cli_support import (CommandTest, Mlp, write_encoder, write_idx_gz, write_npy,
+                         write_pair)
 
 
 class Calibrate(CommandTest):
@@ -199,6 +200,42 @@ class Quantize(CommandTest):
         first = self.read_bytes(self.quantized(name="a"))
         self.assertEqual(self.read_bytes(self.quantized(name="b")), first)
         json.dumps(self.quantize())
+
+
+class Encoder(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.model = self.path("encoder.safetensors")
+        write_encoder(self.model)
+
+    def test_tables_and_attention(self):
+        report = self.succeed_json("quantize", self.model, "-o", self.path("out"))
+        nodes = {node["name"]: node for node in report["nodes"]}
+        self.assertEqual(list(nodes), ["words", "places", "heads", "fc"])
+        for name in ["words", "places", "fc"]:
+            self.assertEqual(nodes[name]["precision"], "int8")
+            self.assertTrue(35 < nodes[name]["weight_sqnr_db"] < 60, nodes[name])
+        self.assertEqual((nodes["words"]["bytes_before"], nodes["words"]["bytes_after"]),
+                         (1600, 600))
+        self.assertEqual((nodes["words"]["range"], nodes["fc"]["range"]), (None, "dynamic"))
+        heads = nodes["heads"]
+        self.assertEqual((heads["precision"], heads["range"], heads["weight_sqnr_db"],
+                          heads["bytes_after"]), ("int8", None, None, 0))
+        self.succeed("info", self.path("out"), "--verify")
+        text = self.succeed("quantize", self.model, "-o", self.path("out")).stdout
+        for line in text.splitlines():
+            self.assertLessEqual(len(line), 80, line)
+
+    def test_rules(self):
+        report = self.succeed_json("quantize", self.model, "-o", self.path("out"), "--rule",
+                                   "*=fp32", "--rule", "w*=int8")
+        self.assertEqual([node["precision"] for node in report["nodes"]],
+                         ["int8", "fp32", "fp32", "fp32"])
+        message = self.fail_with(2, "quantize", self.model, "-o", self.path("new"), "--rule",
+                                 "heads=row")
+        self.assertIn("only linear layers", message)
+        self.fail_with(2, "quantize", self.model, "-o", self.path("new"), "--rule", "mean=fp32")
+        self.fail_with(3, "quantize", self.path("out"), "-o", self.path("new"))
 
 
 if __name__ == "__main__":
