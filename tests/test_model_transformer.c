@@ -55,6 +55,20 @@ Test(model_transformer, everything_comes_back)
     }
 }
 
+/* Checked by tests/golden/model_files.py with the stock Python package. */
+Test(model_transformer, golden_file)
+{
+    dynq_model *model = samples_encoder(true);
+    size_t size = 0, golden_size = 0;
+    unsigned char *bytes = samples_saved(model, &size);
+    unsigned char *golden =
+        samples_read(DYNQ_GOLDEN_DIR "/model_encoder.safetensors", &golden_size);
+    cr_assert(size == golden_size && memcmp(bytes, golden, size) == 0);
+    dynq_model_free(model);
+    free(golden);
+    free(bytes);
+}
+
 /* What needs an alignment stands before what needs none. */
 Test(model_transformer, order_of_tensors)
 {

@@ -12,6 +12,24 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* Every byte can be read. */
+static void read_attachments(const dynq_model *model)
+{
+    const char *name = NULL;
+    for (size_t i = 0; (name = dynq_model_attachment_name(model, i)) != NULL; i++) {
+        const void *bytes = NULL;
+        size_t size = 0;
+        if (dynq_model_attachment(model, name, &bytes, &size) != DYNQ_OK || size == 0) {
+            abort();
+        }
+        void *copy = malloc(size);
+        if (copy != NULL) {
+            memcpy(copy, bytes, size);
+        }
+        free(copy);
+    }
+}
+
 static void open_file(const uint8_t *data, size_t size)
 {
     dynq_model *model = NULL;
@@ -23,14 +41,19 @@ static void open_file(const uint8_t *data, size_t size)
     for (size_t i = 0; i < dynq_model_node_count(model); i++) {
         dynq_node_info info = {.size = sizeof info};
         float *weights = NULL;
-        if (dynq_model_node(model, i, &info) == DYNQ_OK && info.op == DYNQ_OP_LINEAR) {
-            weights = malloc(info.n * info.k * sizeof *weights);
+        size_t count = 0;
+        if (dynq_model_node(model, i, &info) == DYNQ_OK) {
+            count = info.n * (info.op == DYNQ_OP_LINEAR ? info.k : info.table_rows);
         }
-        if (weights != NULL && dynq_model_weights(model, i, weights, info.n * info.k) != DYNQ_OK) {
+        if (count > 0) {
+            weights = malloc(count * sizeof *weights);
+        }
+        if (weights != NULL && dynq_model_weights(model, i, weights, count) != DYNQ_OK) {
             abort();
         }
         free(weights);
     }
+    read_attachments(model);
     dynq_model_free(model);
 }
 

@@ -2,12 +2,13 @@
 """Checks a model file with the stock safetensors package, and makes the other golden files of it.
 
     pip install safetensors numpy
-    model_files.py            # in this folder: checks model_int8.safetensors, makes the others
+    model_files.py            # in this folder: checks the files of dynq, makes the others
     model_files.py FILE       # only checks FILE, any file that dynq has written
 
 model_int8.safetensors is what the model of samples_int8() in tests/samples.c is saved as. Made of
 it: model_stock.safetensors, the same written by the stock package (tensors in another order, data
 aligned to 8 bytes), and model_odd.safetensors, with all tensors in reverse order at odd addresses.
+model_encoder.safetensors is what samples_encoder(true) in tests/samples_transformer.c is saved as.
 """
 import json
 import pathlib
@@ -26,10 +27,26 @@ def read(path):
         return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
 
 
+def check_table(node, tensors):
+    table = tensors[node["name"] + ".weight"]
+    assert table.shape == (node["rows"], node["columns"]), table.shape
+    if node["precision"] == "int8":
+        assert table.dtype == numpy.int8 and abs(table.astype(int)).max() <= 127
+        scale = tensors[node["name"] + ".weight_scale"]
+        assert scale.shape == (node["rows"],) and (scale > 0).all()
+    else:
+        assert table.dtype == numpy.float32
+
+
 def check(path):
     metadata, tensors = read(path)
     assert metadata["format"] == "dynq" and metadata["dynq_format"] == "1.1", metadata
-    for node in json.loads(metadata["graph"])["nodes"]:
+    graph = json.loads(metadata["graph"])
+    for name in graph.get("attachments", []):
+        assert tensors["attachment/" + name].dtype == numpy.uint8
+    for node in graph["nodes"]:
+        if node["op"] in ("embedding", "position_embedding"):
+            check_table(node, tensors)
         if node["op"] != "linear":
             continue
         weight = tensors[node["name"] + ".weight"]
@@ -67,6 +84,7 @@ def main():
         check(sys.argv[1])
         return
     folder = pathlib.Path(__file__).parent
+    check(folder / "model_encoder.safetensors")
     metadata, tensors = check(folder / "model_int8.safetensors")
     save_file(tensors, folder / "model_stock.safetensors", metadata)
     write_odd(folder / "model_odd.safetensors", metadata, tensors)
