@@ -62,11 +62,7 @@ static void choose_outputs(const command_call *call, huggingface *source)
     case POOLING_CLS: encoder->pooling = BERT_POOL_CLS; break;
     case POOLING_MAX: encoder->pooling = BERT_POOL_MAX; break;
     case POOLING_POOLER: encoder->pooling = BERT_POOL_POOLER; break;
-    default:
-        if (encoder->sentence && !source->described) {
-            command_note(call, "%s: has no modules.json: embeddings are means of tokens",
-                         call->arguments[0]);
-        }
+    default: break; /* as the folder says */
     }
 }
 
@@ -136,8 +132,8 @@ static void print_json(const command_call *call, const huggingface *source, cons
 static void print_text(const huggingface *source, const dynq_model *model)
 {
     const bert_config *encoder = &source->encoder;
-    printf("%s: %zu layers, width %zu, %zu heads, inner width %zu, %zu words, sentences of at most "
-           "%zu tokens\n",
+    printf("%s: layers %zu, width %zu, heads %zu, inner width %zu, words %zu, tokens of a sentence "
+           "at most %zu\n",
            source->type, encoder->layers, encoder->width, encoder->heads, encoder->inner,
            encoder->vocabulary, source->max_tokens);
     if (encoder->tokens) {
@@ -176,6 +172,10 @@ static exit_code save_and_report(const command_call *call, const huggingface *so
     const dynq_status status = dynq_model_save(model, options->out, &error);
     if (status != DYNQ_OK) {
         return command_fail_status(call->command, status, &error, options->out);
+    }
+    if (source->encoder.sentence && !source->described && options->pooling == POOLING_AUTO) {
+        command_note(call, "%s: has no modules.json: embeddings are means of tokens",
+                     call->arguments[0]);
     }
     if (source->tokenizer == NULL) {
         command_note(call, "%s: no tokenizer that dynq knows (%s): the model takes ids only",
