@@ -29,12 +29,17 @@ typedef struct dot_codes {
     __m256i code, magnitude;
 } dot_codes;
 
+LANES_INLINE dot_codes dot_codes_of(__m256i q)
+{
+    const __m256i code = _mm256_xor_si256(q, _mm256_set1_epi8(-S8_OFFSET));
+    return (dot_codes){code, _mm256_abs_epi8(code)};
+}
+
 LANES_INLINE dot_codes dot_broadcast(const uint8_t *q)
 {
     int32_t bytes;
     memcpy(&bytes, q, sizeof bytes);
-    const __m256i code = _mm256_xor_si256(_mm256_set1_epi32(bytes), _mm256_set1_epi8(-S8_OFFSET));
-    return (dot_codes){code, _mm256_abs_epi8(code)};
+    return dot_codes_of(_mm256_set1_epi32(bytes));
 }
 
 LANES_INLINE lanes_s32 dot_weights(const int8_t *w)
@@ -54,6 +59,13 @@ LANES_INLINE lanes_s32 dot_add(lanes_s32 acc, dot_codes q, lanes_s32 w)
     return (lanes_s32){dot_add_half(acc.low, q, w.low), dot_add_half(acc.high, q, w.high)};
 }
 
+/* acc + the products of four codes and four weights in each lane. */
+LANES_INLINE lanes_s32 dot_lanes(lanes_s32 acc, lanes_s32 q, lanes_s32 w)
+{
+    return (lanes_s32){dot_add_half(acc.low, dot_codes_of(q.low), w.low),
+                       dot_add_half(acc.high, dot_codes_of(q.high), w.high)};
+}
+
 #include "kernels/gemm_s8_lanes.h"
 
 static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t columns,
@@ -62,6 +74,12 @@ static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t co
     (void)rows;
     s8_across(1, 4, 1, c, row, columns, out);
 }
+
+#define ATTENTION_GROUPS      1
+#define ATTENTION_TILE_KEYS   4
+#define ATTENTION_TILE_ROWS   4
+#define ATTENTION_TILE_PANELS 1
+#include "kernels/attention_s8_lanes.h"
 
 /* Without the sign trick, which is this kernel's own cost. The first assembly hides that operands
  * are the same every time, the second keeps GCC from spilling accumulators. */
@@ -100,6 +118,9 @@ const dynq_kernel dynq_kernel_avx2 = {
     .embed = embed,
     .pool = pool,
     .normalize = normalize,
+    .attention_f32 = attention_f32,
+    .attention_prepare = attention_prepare,
+    .attention_s8 = attention_s8,
     .probe_s8 = probe_s8,
     .probe_f32 = probe_f32,
     .probe_read = probe_read,

@@ -37,6 +37,12 @@ LANES_INLINE lanes_s32 dot_add(lanes_s32 acc, dot_codes q, lanes_s32 w)
     return vpdpbusd(acc, q, w);
 }
 
+/* acc + the products of four codes and four weights in each lane. */
+LANES_INLINE lanes_s32 dot_lanes(lanes_s32 acc, lanes_s32 q, lanes_s32 w)
+{
+    return vpdpbusd(acc, q, w);
+}
+
 #include "kernels/gemm_s8_lanes.h"
 
 static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t columns,
@@ -57,6 +63,12 @@ static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t co
     default: s8_across(12, 2, 1, c, row, columns, out); break;
     }
 }
+
+#define ATTENTION_GROUPS      2
+#define ATTENTION_TILE_KEYS   8
+#define ATTENTION_TILE_ROWS   8
+#define ATTENTION_TILE_PANELS 2
+#include "kernels/attention_s8_lanes.h"
 
 #define PROBE_WIDTH    16
 #define PROBE_PRODUCTS 4
@@ -83,6 +95,9 @@ const dynq_kernel dynq_kernel_avx512_vnni = {
     .embed = embed,
     .pool = pool,
     .normalize = normalize,
+    .attention_f32 = attention_f32,
+    .attention_prepare = attention_prepare,
+    .attention_s8 = attention_s8,
     .probe_s8 = probe_s8,
     .probe_f32 = probe_f32,
     .probe_read = probe_read,

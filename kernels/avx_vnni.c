@@ -30,6 +30,12 @@ static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t co
     }
 }
 
+#define ATTENTION_GROUPS      1
+#define ATTENTION_TILE_KEYS   4
+#define ATTENTION_TILE_ROWS   4
+#define ATTENTION_TILE_PANELS 1
+#include "kernels/attention_s8_lanes.h"
+
 #define PROBE_WIDTH    6
 #define PROBE_PRODUCTS 4
 #include "kernels/probe_lanes.h"
@@ -51,6 +57,9 @@ const dynq_kernel dynq_kernel_avx_vnni = {
     .embed = embed,
     .pool = pool,
     .normalize = normalize,
+    .attention_f32 = attention_f32,
+    .attention_prepare = attention_prepare,
+    .attention_s8 = attention_s8,
     .probe_s8 = probe_s8,
     .probe_f32 = probe_f32,
     .probe_read = probe_read,

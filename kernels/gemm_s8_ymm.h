@@ -31,6 +31,12 @@ LANES_INLINE lanes_s32 dot_add(lanes_s32 acc, dot_codes q, lanes_s32 w)
     return (lanes_s32){vpdpbusd_ymm(acc.low, q, w.low), vpdpbusd_ymm(acc.high, q, w.high)};
 }
 
+/* acc + the products of four codes and four weights in each lane. */
+LANES_INLINE lanes_s32 dot_lanes(lanes_s32 acc, lanes_s32 q, lanes_s32 w)
+{
+    return (lanes_s32){vpdpbusd_ymm(acc.low, q.low, w.low), vpdpbusd_ymm(acc.high, q.high, w.high)};
+}
+
 #include "kernels/gemm_s8_lanes.h"
 
 LANES_INLINE lanes_s32 probe_dot(lanes_s32 acc, lanes_s32 u8s, lanes_s32 s8s)

@@ -142,19 +142,28 @@ typedef struct dynq_pool_block {
     dynq_range_bits *range; /* not NULL: range[0] is joined with the range of y */
 } dynq_pool_block;
 
+/* Attention of some queries of one head of one segment: y[i] = sum_j p[j] * v[j], p the softmax
+ * over the keys j of scale * (q[i] . k[j]). Results of a query do not depend on how queries are
+ * divided into calls. */
 typedef struct dynq_attention_block {
-    size_t keys, first, queries, dim;
-    const float *q, *k, *v;
+    size_t keys;            /* rows of the segment, as many queries */
+    size_t first, queries;  /* queries [first, first + queries) of it */
+    size_t dim;             /* of the head: 1 to DYNQ_MAX_HEAD */
+    const float *q, *k, *v; /* the head's first column in row 0 of the segment */
     size_t q_stride, k_stride, v_stride;
-    float scale;
-    int causal;
-    float *y;
+    float scale; /* above 0 */
+    int causal;  /* nonzero: query i sees keys 0 to i only */
+    float *y;    /* the head's first column in row 0 of the segment; must not overlap q, k, v */
     size_t y_stride;
-    dynq_range_bits *range;
-    size_t range_step;
-    void *prepared;
+    dynq_range_bits *range; /* joined with the range of query first + i at range[i * range_step];
+                             * NULL: not wanted */
+    size_t range_step;      /* 0 or 1 */
+    void *prepared; /* of dynq_attention_bytes(keys, dim) bytes, 64-byte aligned; attention_f32 does
+                     * not look at it */
 } dynq_attention_block;
-static inline size_t dynq_attention_bytes(size_t keys, size_t dim) { return keys * dim; }
+
+/* The same for all kernels, though not what they leave there; grows linearly with `keys`. */
+size_t dynq_attention_bytes(size_t keys, size_t dim);
 
 typedef struct dynq_kernel {
     const char *name;
@@ -181,9 +190,13 @@ typedef struct dynq_kernel {
     void (*pool)(const dynq_pool_block *block);
     /* Every row to length 1; rows that are shorter than 1e-12 are divided by that. */
     void (*normalize)(const dynq_float_block *block);
-    void (*attention_f32)(const dynq_attention_block *);
-    void (*attention_prepare)(const dynq_attention_block *);
-    void (*attention_s8)(const dynq_attention_block *);
+    void (*attention_f32)(const dynq_attention_block *block);
+    /* Turns all keys and values of the head into codes, to `prepared`; queries, y and range are not
+     * used. */
+    void (*attention_prepare)(const dynq_attention_block *block);
+    /* Any number of times behind it, also at the same time, with what the same kernel has
+     * `prepared`; keys and values are not read again. */
+    void (*attention_s8)(const dynq_attention_block *block);
     /* What the machine can do at most, to compare with. The first two run `steps` turns of a loop
      * that only works in registers, of this kernel's dot products and of fused multiply-adds, and
      * return the operations done (2 for each multiply-add). The third reads every byte with the

@@ -313,4 +313,51 @@ LANES_INLINE lanes_f32 lanes_fill(lanes_f32 a, size_t count, float b)
     return count == 16 ? a : lanes_select(lanes_below(count), a, lanes_set(b));
 }
 
+/* lanes_columns for eight rows. */
+LANES_INLINE void lanes_columns_half(const float *const row[8], size_t at, __m256 columns[4])
+{
+    __m256 part[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        part[i] = _mm256_castps128_ps256(_mm_loadu_ps(row[i] + at));
+        part[i] = _mm256_insertf128_ps(part[i], _mm_loadu_ps(row[i + 4] + at), 1);
+    }
+    const __m256d low = _mm256_castps_pd(_mm256_unpacklo_ps(part[0], part[1]));
+    const __m256d more = _mm256_castps_pd(_mm256_unpacklo_ps(part[2], part[3]));
+    const __m256d high = _mm256_castps_pd(_mm256_unpackhi_ps(part[0], part[1]));
+    const __m256d most = _mm256_castps_pd(_mm256_unpackhi_ps(part[2], part[3]));
+    columns[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, more));
+    columns[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, more));
+    columns[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, most));
+    columns[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, most));
+}
+
+/* Columns 0 to 3 of sixteen rows, a row to a lane. */
+LANES_INLINE void lanes_columns(const float *const row[16], size_t at, lanes_f32 columns[4])
+{
+    __m256 low[4], high[4];
+    lanes_columns_half(row, at, low);
+    lanes_columns_half(row + 8, at, high);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        columns[i] = (lanes_f32){low[i], high[i]};
+    }
+}
+
+LANES_INLINE __m256i lanes_join_half(__m256i a, __m256i b, __m256i c, __m256i d)
+{
+    const __m256i bytes = _mm256_set1_epi32(0xFF00FF);
+    const __m256i low = _mm256_blend_epi16(a, _mm256_slli_epi32(c, 16), 0xAA);
+    const __m256i high = _mm256_blend_epi16(b, _mm256_slli_epi32(d, 16), 0xAA);
+    return _mm256_or_si256(_mm256_and_si256(bytes, low),
+                           _mm256_andnot_si256(bytes, _mm256_slli_epi32(high, 8)));
+}
+
+/* The low bytes of four numbers, those of the first lowest. */
+LANES_INLINE lanes_s32 lanes_join_bytes(const lanes_s32 a[4])
+{
+    return (lanes_s32){lanes_join_half(a[0].low, a[1].low, a[2].low, a[3].low),
+                       lanes_join_half(a[0].high, a[1].high, a[2].high, a[3].high)};
+}
+
 #endif

@@ -254,4 +254,36 @@ LANES_INLINE lanes_f32 lanes_fill(lanes_f32 a, size_t count, float b)
     return count == 16 ? a : _mm512_mask_mov_ps(_mm512_set1_ps(b), lanes_below(count), a);
 }
 
+/* Columns 0 to 3 of sixteen rows, a row to a lane. */
+LANES_INLINE void lanes_columns(const float *const row[16], size_t at, lanes_f32 columns[4])
+{
+    __m512 part[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        part[i] = _mm512_castps128_ps512(_mm_loadu_ps(row[i] + at));
+        part[i] = _mm512_insertf32x4(part[i], _mm_loadu_ps(row[i + 4] + at), 1);
+        part[i] = _mm512_insertf32x4(part[i], _mm_loadu_ps(row[i + 8] + at), 2);
+        part[i] = _mm512_insertf32x4(part[i], _mm_loadu_ps(row[i + 12] + at), 3);
+    }
+    const __m512d low = _mm512_castps_pd(_mm512_unpacklo_ps(part[0], part[1]));
+    const __m512d more = _mm512_castps_pd(_mm512_unpacklo_ps(part[2], part[3]));
+    const __m512d high = _mm512_castps_pd(_mm512_unpackhi_ps(part[0], part[1]));
+    const __m512d most = _mm512_castps_pd(_mm512_unpackhi_ps(part[2], part[3]));
+    columns[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, more));
+    columns[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, more));
+    columns[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, most));
+    columns[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, most));
+}
+
+/* The low bytes of four numbers, those of the first lowest. */
+LANES_INLINE lanes_s32 lanes_join_bytes(const lanes_s32 a[4])
+{
+    enum { choose = 0xCA }; /* first ? second : third, for each bit */
+    const __m512i words = _mm512_set1_epi32(0xFFFF), bytes = _mm512_set1_epi32(0xFF00FF);
+    const __m512i even = _mm512_slli_epi32(a[2], 16), odd = _mm512_slli_epi32(a[3], 16);
+    const __m512i low = _mm512_ternarylogic_epi32(words, a[0], even, choose);
+    const __m512i high = _mm512_ternarylogic_epi32(words, a[1], odd, choose);
+    return _mm512_ternarylogic_epi32(bytes, low, _mm512_slli_epi32(high, 8), choose);
+}
+
 #endif

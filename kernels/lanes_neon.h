@@ -386,4 +386,42 @@ LANES_INLINE lanes_f32 lanes_keep(lanes_f32 a, size_t count)
     return lanes_fill(a, count, 0.0f);
 }
 
+LANES_INLINE float32x4_t lanes_low_pairs(float32x4_t a, float32x4_t b)
+{
+    return vreinterpretq_f32_f64(vtrn1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
+}
+
+LANES_INLINE float32x4_t lanes_high_pairs(float32x4_t a, float32x4_t b)
+{
+    return vreinterpretq_f32_f64(vtrn2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
+}
+
+/* Columns 0 to 3 of sixteen rows, a row to a lane. */
+LANES_INLINE void lanes_columns(const float *const row[16], size_t at, lanes_f32 columns[4])
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const float32x4_t a = vld1q_f32(row[4 * i] + at), b = vld1q_f32(row[4 * i + 1] + at);
+        const float32x4_t c = vld1q_f32(row[4 * i + 2] + at), d = vld1q_f32(row[4 * i + 3] + at);
+        const float32x4_t even = vtrn1q_f32(a, b), odd = vtrn2q_f32(a, b);
+        const float32x4_t more = vtrn1q_f32(c, d), most = vtrn2q_f32(c, d);
+        columns[0].part[i] = lanes_low_pairs(even, more);
+        columns[1].part[i] = lanes_low_pairs(odd, most);
+        columns[2].part[i] = lanes_high_pairs(even, more);
+        columns[3].part[i] = lanes_high_pairs(odd, most);
+    }
+}
+
+/* The low bytes of four numbers, those of the first lowest. */
+LANES_INLINE lanes_s32 lanes_join_bytes(const lanes_s32 a[4])
+{
+    lanes_s32 joined;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const int32x4_t high = vsliq_n_s32(a[2].part[i], a[3].part[i], 8);
+        joined.part[i] = vsliq_n_s32(a[0].part[i], vsliq_n_s32(a[1].part[i], high, 8), 8);
+    }
+    return joined;
+}
+
 #endif

@@ -45,6 +45,17 @@ LANES_INLINE lanes_s32 dot_add(lanes_s32 acc, dot_codes q, lanes_s32 w)
     return acc;
 }
 
+/* acc + the products of four codes and four weights in each lane. */
+LANES_INLINE lanes_s32 dot_lanes(lanes_s32 acc, lanes_s32 q, lanes_s32 w)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const int8x16_t code = veorq_s8(vreinterpretq_s8_s32(q.part[i]), vdupq_n_s8(-S8_OFFSET));
+        acc.part[i] = vdotq_s32(acc.part[i], vreinterpretq_s8_s32(w.part[i]), code);
+    }
+    return acc;
+}
+
 #include "kernels/gemm_s8_lanes.h"
 
 static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t columns,
@@ -59,6 +70,12 @@ static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t co
     default: s8_across(6, 1, 1, c, row, columns, out); break;
     }
 }
+
+#define ATTENTION_GROUPS      1
+#define ATTENTION_TILE_KEYS   4
+#define ATTENTION_TILE_ROWS   4
+#define ATTENTION_TILE_PANELS 1
+#include "kernels/attention_s8_lanes.h"
 
 #define PROBE_WIDTH    6
 #define PROBE_PRODUCTS 4
@@ -85,6 +102,9 @@ const dynq_kernel dynq_kernel_neon_dotprod = {
     .embed = embed,
     .pool = pool,
     .normalize = normalize,
+    .attention_f32 = attention_f32,
+    .attention_prepare = attention_prepare,
+    .attention_s8 = attention_s8,
     .probe_s8 = probe_s8,
     .probe_f32 = probe_f32,
     .probe_read = probe_read,

@@ -173,6 +173,47 @@ static void gemm_s8(const dynq_gemm_s8 *gemm)
     }
 }
 
+/* What attention multiplies with. */
+#define S8_OFFSET 0
+
+LANES_INLINE dot_codes dot_broadcast(const uint8_t *q)
+{
+    int32_t bytes;
+    memcpy(&bytes, q, sizeof bytes);
+    return vreinterpretq_u8_s32(vdupq_n_s32(bytes));
+}
+
+LANES_INLINE lanes_s32 dot_weights(const int8_t *w)
+{
+    return lanes_load_s32((const int32_t *)(const void *)w, 16);
+}
+
+LANES_INLINE lanes_s32 dot_add(lanes_s32 acc, dot_codes q, lanes_s32 w)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        acc.part[i] = vusdotq_s32(acc.part[i], q, vreinterpretq_s8_s32(w.part[i]));
+    }
+    return acc;
+}
+
+/* acc + the products of four codes and four weights in each lane. */
+LANES_INLINE lanes_s32 dot_lanes(lanes_s32 acc, lanes_s32 q, lanes_s32 w)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        acc.part[i] = vusdotq_s32(acc.part[i], vreinterpretq_u8_s32(q.part[i]),
+                                  vreinterpretq_s8_s32(w.part[i]));
+    }
+    return acc;
+}
+
+#define ATTENTION_GROUPS      1
+#define ATTENTION_TILE_KEYS   4
+#define ATTENTION_TILE_ROWS   4
+#define ATTENTION_TILE_PANELS 1
+#include "kernels/attention_s8_lanes.h"
+
 #define PROBE_WIDTH    6
 #define PROBE_PRODUCTS 8
 LANES_INLINE lanes_s32 probe_dot(lanes_s32 acc, lanes_s32 u8s, lanes_s32 s8s)
@@ -203,6 +244,9 @@ const dynq_kernel dynq_kernel_neon_i8mm = {
     .embed = embed,
     .pool = pool,
     .normalize = normalize,
+    .attention_f32 = attention_f32,
+    .attention_prepare = attention_prepare,
+    .attention_s8 = attention_s8,
     .probe_s8 = probe_s8,
     .probe_f32 = probe_f32,
     .probe_read = probe_read,

@@ -37,4 +37,10 @@ static const float dynq_tail_terms[DYNQ_TAIL_TERMS] = {
 /* What a shorter row is divided by, instead of its length, to have the length 1. */
 #define DYNQ_SHORTEST 1e-12f
 
+/* 2^(t - 1) / t for 1 <= t < 2: makes an exponential function of the line that a float is between
+ * two powers of two when its bits are a fixed-point number. Relative error 7e-4. */
+#define DYNQ_BEND_TERMS 4
+static const float dynq_bend_terms[DYNQ_BEND_TERMS] = {-0x1.b4004ep-4f, 0x1.6a3a38p-1f,
+                                                       -0x1.609732p+0f, 0x1.c68eacp+0f};
+
 #endif

@@ -1,5 +1,6 @@
 /* The reference kernel: portable C, one element at a time, the specification of every other kernel.
  * ref_math.h has what happens to one float, README.md the formulas and the layouts. */
+#include "kernels/attention.h"
 #include "kernels/ref_math.h"
 #include "kernels/ref_pool.h"
 #include "kernels/table.h"
@@ -316,6 +317,9 @@ const dynq_kernel dynq_kernel_ref = {
     .embed = dynq_ref_embed,
     .pool = dynq_ref_pool,
     .normalize = dynq_ref_normalize,
+    .attention_f32 = dynq_ref_attention_f32,
+    .attention_prepare = dynq_ref_attention_prepare,
+    .attention_s8 = dynq_ref_attention_s8,
     .probe_s8 = probe_s8,
     .probe_f32 = probe_f32,
     .probe_read = probe_read,

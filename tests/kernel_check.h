@@ -14,6 +14,8 @@ typedef enum case_input {
     INPUT_PANELS,
     INPUT_PRODUCTS, /* of an epilogue alone */
     INPUT_OTHER,
+    INPUT_KEYS,
+    INPUT_VALUES,
     INPUT_WEIGHT,
     INPUT_BIAS,
     INPUT_RESIDUAL,
@@ -40,6 +42,7 @@ typedef enum output_kind {
     OUTPUT_INTEGERS,
     OUTPUT_FLOATS,        /* two NaN are equal */
     OUTPUT_RANGES,        /* of given numbers */
+    OUTPUT_SCRATCH,       /* nobody's but the function's */
     OUTPUT_RESULT_RANGES, /* of numbers that may have become NaN: all that are not finite are equal
                            */
 } output_kind;
@@ -59,7 +62,7 @@ typedef struct case_shape {
     size_t rows, columns, k;
 } case_shape;
 
-enum { CASE_OUTPUTS = 2, CASE_MOST_SLACK = 4096 };
+enum { CASE_OUTPUTS = 3, CASE_MOST_SLACK = 4096 };
 
 typedef struct kernel_case {
     uint64_t random; /* state of the generator */
@@ -81,6 +84,7 @@ typedef struct kernel_case {
         dynq_float_block floats;
         dynq_embed_block embed;
         dynq_pool_block pool;
+        dynq_attention_block attention;
         struct {
             size_t rows, columns, stride;
             const void *products;
@@ -105,6 +109,7 @@ extern const check_function check_gemm_s8, check_gemm_f32, check_epilogue_s32, c
 extern const check_function check_range, check_quantize, check_activate, check_add, check_multiply,
     check_softmax, check_layer_norm, check_normalize;
 extern const check_function check_embed, check_pool;
+extern const check_function check_attention_f32, check_attention_prepare, check_attention_s8;
 
 /* kernel_check_case.c: making a case. */
 void case_create(kernel_case *c);

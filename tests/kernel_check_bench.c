@@ -37,6 +37,17 @@ static const bench_line functions[] = {
     {&check_normalize, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
 };
 
+/* Heads of columns / dim, each of a segment. */
+static const bench_line attentions[] = {
+    {&check_attention_f32, {16, 32, 0}, 0},  {&check_attention_f32, {128, 32, 0}, 0},
+    {&check_attention_f32, {256, 32, 0}, 0}, {&check_attention_f32, {512, 32, 0}, 0},
+    {&check_attention_f32, {128, 64, 0}, 0}, {&check_attention_prepare, {128, 32, 0}, 0},
+    {&check_attention_s8, {16, 32, 0}, 0},   {&check_attention_s8, {28, 32, 0}, 0},
+    {&check_attention_s8, {128, 32, 0}, 0},  {&check_attention_s8, {256, 32, 0}, 0},
+    {&check_attention_s8, {512, 32, 0}, 0},  {&check_attention_s8, {16, 64, 0}, 0},
+    {&check_attention_s8, {128, 64, 0}, 0},  {&check_attention_s8, {512, 64, 0}, 0},
+};
+
 static double now(void)
 {
     struct timespec t;
@@ -110,6 +121,14 @@ void bench_kernels(const dynq_kernel *const *kernels, size_t count)
         const case_shape *s = &products[i].shape;
         printf("%-14s %3zu x %4zu x %4zu ", products[i].function->name, s->rows, s->k, s->columns);
         print_speeds(&c, &products[i], 2.0 * (double)(s->rows * s->columns * s->k), kernels, count);
+    }
+    puts("");
+    print_head("Gop/s (times ref)   rows x columns", kernels, count);
+    for (size_t i = 0; i < sizeof attentions / sizeof attentions[0]; i++) {
+        const case_shape *s = &attentions[i].shape;
+        printf("%-18s %5zu x %4zu   ", attentions[i].function->name, s->rows, s->columns);
+        print_speeds(&c, &attentions[i], 4.0 * (double)(s->rows * s->rows * s->columns), kernels,
+                     count);
     }
     puts("");
     print_head("elements/ns (times ref)", kernels, count);

@@ -183,6 +183,7 @@ const int32_t *case_integers(kernel_case *c, case_input input, size_t count, int
 static size_t element_bytes(output_kind kind)
 {
     switch (kind) {
+    case OUTPUT_SCRATCH:
     case OUTPUT_CODES: return sizeof(uint8_t);
     case OUTPUT_INTEGERS: return sizeof(int32_t);
     case OUTPUT_FLOATS: return sizeof(float);

@@ -84,6 +84,14 @@ def main():
     wide = evaluate(log_phi, np.linspace(-1000, 0, 1000001))
     assert (np.diff(wide) > 0).all() and evaluate(log_phi, -13.1) < -87
 
+    # 2^(t - 1) / t for a mantissa t from 1 to 2: what takes the line between two powers of two, which
+    # a float with a fixed-point number for its bits is, to the exponential function.
+    t = nodes(1, 2)
+    bend = 2 ** (t - 1) / t
+    power = fit(t, bend, 1 / bend, [], 3)
+    show("2^(t-1) / t", power)
+    print(f"    relative error {np.abs(evaluate(power, t) / bend - 1).max():.2g}")
+
 
 if __name__ == "__main__":
     main()
