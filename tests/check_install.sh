@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # check_install.sh BUILD: installs into a temporary prefix and builds models/mlp_host.c against it with
-# pkg-config, as C11 and as C++17, shared and static, and runs it on a quantized model.
+# pkg-config, as C11 and as C++17, shared and static, and runs it on a quantized model. The same, shared, for
+# tests/text_host.c and the library dynq-text, where that was built.
 set -euo pipefail
 build=$1
 source_root=$(cd "$(dirname "$0")/.." && pwd)
@@ -24,3 +25,16 @@ for program in host-c host-cpp host-static; do
   [ "$(wc -l <"$prefix/$program.out")" -eq 8 ]
   cmp "$prefix/$program.out" "$prefix/host-c.out"
 done
+
+if [ -e "$pc/dynq-text.pc" ]; then
+  host=$source_root/tests/text_host.c
+  read -ra flags <<<"$(pkg-config --cflags dynq-text)"
+  read -ra libs <<<"$(pkg-config --libs dynq-text)"
+  gcc -std=c11 -Wall -Wextra -Wpedantic -Werror "${flags[@]}" "$host" -o "$prefix/text-c" "${libs[@]}"
+  g++ -std=c++17 -Wall -Wextra -Wpedantic -Werror -x c++ "${flags[@]}" "$host" -x none \
+    -o "$prefix/text-cpp" "${libs[@]}"
+  for program in text-c text-cpp; do
+    LD_LIBRARY_PATH=$libraries "$prefix/$program" >"$prefix/$program.out"
+    [ "$(cat "$prefix/$program.out")" = '[CLS] token ##izer ! [SEP]' ]
+  done
+fi
