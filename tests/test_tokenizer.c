@@ -208,12 +208,12 @@ Test(tokenizer, special_tokens_in_a_text)
     /* Names of one's own; the longest that fits is taken; what the vocabulary lacks is text. */
     const dynq_tokenizer_options names = {.size = sizeof names,
                                           .unknown = "<",
-                                          .start = "<s",
-                                          .end = "<s>",
+                                          .start = "<s>",
+                                          .end = "<s",
                                           .padding = "\xc3\xa9",
                                           .mask = "<m>"};
-    t = create("a\n<\n<s\n<s>\n\xc3\xa9\n>", &names);
-    check_text(t, "<s>a<sa<a\xc3\xa9<m>", (const int32_t[]){3, 0, 2, 0, 1, 0, 4, 1, 1, 5}, 10);
+    t = create("a\n<\n<s>\n<s\n\xc3\xa9\n>", &names);
+    check_text(t, "<s>a<sa<a\xc3\xa9<m>", (const int32_t[]){2, 0, 3, 0, 1, 0, 4, 1, 1, 5}, 10);
     dynq_tokenizer_free(t);
 }
 

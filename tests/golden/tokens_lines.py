@@ -48,33 +48,78 @@ Ma tänavaäär on õues öösel ülihästi näha.
 “Quotes” – dashes — and… ‘others’ «guillemets» ‹single› „low“ •bullets· †‡ ¶ § © ® ¢ £ ¥ €
 x² + y² ≤ z² ∑∞∫√ ≠ ≈ → ⇒ ∀∃ α≥β 10⁻⁹ µm ±5° ×÷ ¬ ¦ ¨ ¯ ´ ¸ ` ^ ~ |""".split("\n")
 
-BLOCKS = [(0x20, 0x7E), (0x80, 0xFF), (0x100, 0x24F), (0x250, 0x2FF), (0x300, 0x36F), (0x370, 0x3FF),
-          (0x400, 0x52F), (0x530, 0x58F), (0x590, 0x5FF), (0x600, 0x6FF), (0x700, 0x74F), (0x780, 0x7BF),
-          (0x7C0, 0x7FF), (0x800, 0x8FF), (0x900, 0x97F), (0x980, 0x9FF), (0xA00, 0xAFF), (0xB00, 0xBFF),
-          (0xC00, 0xCFF), (0xD00, 0xDFF), (0xE00, 0xEFF), (0xF00, 0xFFF), (0x1000, 0x109F),
-          (0x10A0, 0x10FF), (0x1100, 0x11FF), (0x1200, 0x139F), (0x13A0, 0x13FF), (0x1400, 0x169F),
-          (0x16A0, 0x17FF), (0x1800, 0x18AF), (0x1900, 0x1AFF), (0x1B00, 0x1CFF), (0x1D00, 0x1DFF),
-          (0x1E00, 0x1EFF), (0x1F00, 0x1FFF), (0x2000, 0x206F), (0x2070, 0x20CF), (0x20D0, 0x20FF),
-          (0x2100, 0x214F), (0x2150, 0x23FF), (0x2400, 0x25FF), (0x2600, 0x27BF), (0x27C0, 0x2BFF),
-          (0x2C00, 0x2DFF), (0x2E00, 0x2E7F), (0x2E80, 0x2FFF), (0x3000, 0x303F), (0x3040, 0x30FF),
-          (0x3100, 0x33FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA000, 0xA4CF), (0xA4D0, 0xA6FF),
-          (0xA700, 0xA8FF), (0xA900, 0xABFF), (0xAC00, 0xD7FF), (0xE000, 0xF8FF), (0xF900, 0xFAFF),
-          (0xFB00, 0xFDFF), (0xFE00, 0xFEFF), (0xFF00, 0xFFFF), (0x10000, 0x107FF), (0x10800, 0x10FFF),
-          (0x11000, 0x11FFF), (0x12000, 0x143FF), (0x16800, 0x18CFF), (0x1B000, 0x1BCFF),
-          (0x1D000, 0x1D7FF), (0x1E000, 0x1EFFF), (0x1F000, 0x1FAFF), (0x20000, 0x2A6DF),
-          (0x2A700, 0x2EBEF), (0x2F800, 0x2FA1F), (0x30000, 0x3134F), (0xE0000, 0xE01EF),
-          (0xF0000, 0x10FFFF)]
+BLOCKS = [tuple(int(c, 16) for c in block.split("-")) for block in """
+20-7E 80-FF 100-24F 250-2FF 300-36F 370-3FF 400-52F 530-58F 590-5FF 600-6FF 700-74F 780-7BF
+7C0-7FF 800-8FF 900-97F 980-9FF A00-AFF B00-BFF C00-CFF D00-DFF E00-EFF F00-FFF 1000-109F
+10A0-10FF 1100-11FF 1200-139F 13A0-13FF 1400-169F 16A0-17FF 1800-18AF 1900-1AFF 1B00-1CFF
+1D00-1DFF 1E00-1EFF 1F00-1FFF 2000-206F 2070-20CF 20D0-20FF 2100-214F 2150-23FF 2400-25FF
+2600-27BF 27C0-2BFF 2C00-2DFF 2E00-2E7F 2E80-2FFF 3000-303F 3040-30FF 3100-33FF 3400-4DBF
+4E00-9FFF A000-A4CF A4D0-A6FF A700-A8FF A900-ABFF AC00-D7FF E000-F8FF F900-FAFF FB00-FDFF
+FE00-FEFF FF00-FFFF 10000-107FF 10800-10FFF 11000-11FFF 12000-143FF 16800-18CFF 1B000-1BCFF
+1D000-1D7FF 1E000-1EFFF 1F000-1FAFF 20000-2A6DF 2A700-2EBEF 2F800-2FA1F 30000-3134F E0000-E01EF
+F0000-10FFFF
+""".split()]
 
 EMOJI = "👨👩👧👦🧑👶🏻🏽🏿🚀🌈❤⚕✈🇦🇧🇨🇩☠🏴🫱🫶🦰🧑🔥💯😀😂🥲"
-MARKS = "\u0300\u0301\u0308\u0327\u0328\u0323\u0307\u0345\u05b0\u05bc\u064b\u0651\u093c\u094d\u0e34\u302a\u302e\u3099" \
-        "\U0001d165\U0001d16d\u20dd\u0488\u08d4\u08e1\u1ac1\u1dfb\u16ff\U00011c3f\U0001e94a\U0001e944\u1b44"
+MARKS = (
+    "\u0300\u0301\u0308\u0327\u0328\u0323\u0307\u0345\u05b0\u05bc\u064b\u0651\u093c\u094d\u0e34\u302a\u302e\u3099"
+    "\U0001d165\U0001d16d\u20dd\u0488\u08d4\u08e1\u1ac1\u1dfb\u16ff\U00011c3f\U0001e94a\U0001e944\u1b44"
+)
 CASE = "İıIiŞşǅǈǋǱßẞſΣσςΆάΐΰǰŉﬁﬃԵևᲐაꭰᏸⰀⱠꙀꞀꞪꟀＡｂ𐐀𐒰𞤀𖹀ᾈᾳῼΩKÅ"
-CONTROL = "\0\x01\x07\t\n\r\x0b\x0c\x1b\x1c\x1f\x7f\x80\x85\x9f\xa0\xad\u061c\u180e\u200b\u200c\u200d\u200e\u2028" \
-          "\u2029\u202e\u2060\u2066\u3000\ufeff\ufff9\ufffd\ufffe\U000e0001\U000e0041\ue000\uf8ff\u1680\u2000\u205f"
-SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[sep]", "[SEP", "SEP]", "[[SEP]]", "[ SEP ]", "[MASK]s",
-            "un[MASK]able", "[UNK][UNK]", "[Mask]", "[S\u0301EP]", "[SE\0P]", "[unused1]", "##ing", "[MASK"]
-BAD = [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xed\xb0\x80\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\xf0\x9f\x98",
-       b"\x80", b"\xbf\xbf", b"\xf8\x88\x80\x80\x80", b"\xfe", b"\xe0\x80\x80", b"\xc3", b"\xf0\x80\x80\x80"]
+CONTROL = (
+    "\0\x01\x07\t\n\r\x0b\x0c\x1b\x1c\x1f\x7f\x80\x85\x9f\xa0\xad\u061c\u180e\u200b\u200c\u200d\u200e\u2028"
+    "\u2029\u202e\u2060\u2066\u3000\ufeff\ufff9\ufffd\ufffe\U000e0001\U000e0041\ue000\uf8ff\u1680\u2000\u205f"
+)
+SPECIALS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "[sep]",
+    "[SEP",
+    "SEP]",
+    "[[SEP]]",
+    "[ SEP ]",
+    "[MASK]s",
+    "un[MASK]able",
+    "[UNK][UNK]",
+    "[Mask]",
+    "[S\u0301EP]",
+    "[SE\0P]",
+    "[unused1]",
+    "##ing",
+    "[MASK",
+]
+BAD = [
+    b"\xff",
+    b"\xc0\x80",
+    b"\xed\xa0\x80",
+    b"\xed\xb0\x80\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    b"\xe2\x82",
+    b"\xf0\x9f\x98",
+    b"\x80",
+    b"\xbf\xbf",
+    b"\xf8\x88\x80\x80\x80",
+    b"\xfe",
+    b"\xe0\x80\x80",
+    b"\xc3",
+    b"\xf0\x80\x80\x80",
+]
+
+# Where the tables of src/text/unicode.c begin and end, and characters that changed from one version
+# of Unicode to another.
+EDGES = [int(c, 16) for c in """
+130 5C8 5C9 61D 7FD 890 897 8D3 8E2 9FD 9FE A76 AFA AFF B53 B55 C04 C3C C77 C84 D00 D3B D3C D81
+EBA ECE 166D 1715 1734 180F 1886 1ABF 1AF0 1B4E 1B4F 1B7D 1B7F 1C89 1DF6 1DFA 1DFB 2E43 2E63
+302F 3400 4DBF 4E00 9FFF A7CB A7CC A7CE A7D2 A7D4 A7DA A7DC A82C A8C5 A8FF A9BD F900 FAFF FFFD
+105C9 105E4 10D24 10D50 10D65 10F85 10F89 11070 11074 110C2 110CD 111C9 111CF 1123E 11241 1133B
+11383 113BB 113D0 1145E 11660 1166C 116B9 1171E 1182F 11839 11938 1193D 11A99 11D42 11FFF 12FF1
+1612F 16D68 16D6D 16EA0 16EB8 16F4F 16FE2 16FE4 16FF1 1CF00 1D127 1D128 1D15E 1D250 1D25B 1D25C
+1D281 1E000 1E08F 1E6F5 1E944 1E95F 20000 2A6DF 2A700 2B81F 2B820 2B91F 2B920 2CEAF 2F800 2FA1F
+2FA20
+""".split()]
 
 
 def character(draw, low, high):
@@ -86,12 +131,31 @@ def words(draw, one, most=12):
     """Words of characters that one() makes."""
     text = ""
     for _ in range(draw.randint(1, most)):
-        text += "".join(one() for _ in range(draw.randint(1, 9))) + draw.choice([" ", " ", " ", ", ", ". ", "-", ""])
+        text += "".join(one() for _ in range(draw.randint(1, 9))) + draw.choice(
+            [" ", " ", " ", ", ", ". ", "-", ""]
+        )
     return text
 
 
 def long_word(draw):
-    unit = draw.choice(["a", "é", "e\u0301", "한", "ß", "я", "ﬁ", "0", "\u0301", "x\u200d", "𝒜", "ǆ", "e\u302e", "가\u08d4"])
+    unit = draw.choice(
+        [
+            "a",
+            "é",
+            "e\u0301",
+            "한",
+            "ß",
+            "я",
+            "ﬁ",
+            "0",
+            "\u0301",
+            "x\u200d",
+            "𝒜",
+            "ǆ",
+            "e\u302e",
+            "가\u08d4",
+        ]
+    )
     count = draw.choice([1, 33, 34, 49, 50, 51, 98, 99, 100, 101, 102, 150, 300, 2000])
     return draw.choice(["", "in ", "b"]) + unit * count + draw.choice(["", " word", "!", "s"])
 
@@ -106,39 +170,85 @@ def text(draw, kind, tokens):
     if kind == "changed":
         s = draw.choice(SENTENCES)
         at = draw.randrange(len(s))
-        s = s[at:at + draw.randint(1, 80)]
-        return draw.choice([str.upper, str.lower, str.title, str.swapcase, *(
-            lambda t, form=form: unicodedata.normalize(form, t) for form in ("NFC", "NFD", "NFKC", "NFKD"))])(s)
+        s = s[at : at + draw.randint(1, 80)]
+        return draw.choice(
+            [
+                str.upper,
+                str.lower,
+                str.title,
+                str.swapcase,
+                *(
+                    lambda t, form=form: unicodedata.normalize(form, t)
+                    for form in ("NFC", "NFD", "NFKC", "NFKD")
+                ),
+            ]
+        )(s)
     if kind == "block":
         low, high = draw.choice(BLOCKS)
         return words(draw, lambda: character(draw, low, high))
     if kind == "blocks":
         return words(draw, lambda: character(draw, *draw.choice(BLOCKS)))
     if kind == "any":
-        return words(draw, lambda: character(draw, 0, draw.choice([0x7FF, 0xFFFF, 0x1FFFF, 0x10FFFF])))
+        return words(
+            draw, lambda: character(draw, 0, draw.choice([0x7FF, 0xFFFF, 0x1FFFF, 0x10FFFF]))
+        )
     if kind == "emoji":
-        return words(draw, lambda: draw.choice(EMOJI) + draw.choice(["", "\ufe0f", "\u200d", "\u20e3"]), 5)
+        return words(
+            draw, lambda: draw.choice(EMOJI) + draw.choice(["", "\ufe0f", "\u200d", "\u20e3"]), 5
+        )
     if kind == "marks":
-        return words(draw, lambda: draw.choice("aeiouאبकの가") + "".join(
-            draw.choice(MARKS) for _ in range(draw.randint(0, 4))), 6)
+        return words(
+            draw,
+            lambda: draw.choice("aeiouאبकの가")
+            + "".join(draw.choice(MARKS) for _ in range(draw.randint(0, 4))),
+            6,
+        )
     if kind == "case":
         return words(draw, lambda: draw.choice(CASE), 5)
     if kind == "control":
-        return words(draw, lambda: draw.choice([draw.choice(CONTROL), "a", "the", "no", "\u00e9"]), 5)
+        return words(
+            draw, lambda: draw.choice([draw.choice(CONTROL), "a", "the", "no", "\u00e9"]), 5
+        )
     if kind == "hangul":
-        return words(draw, lambda: draw.choice([character(draw, 0xAC00, 0xD7A3), character(draw, 0x1100, 0x11FF)]), 6)
+        return words(
+            draw,
+            lambda: draw.choice(
+                [character(draw, 0xAC00, 0xD7A3), character(draw, 0x1100, 0x11FF)]
+            ),
+            6,
+        )
     if kind == "long":
         return long_word(draw)
     if kind == "special":
-        return "".join(draw.choice([draw.choice(SPECIALS), " ", "word", " a ", "\u4e2d", "e\u0301"])
-                       for _ in range(draw.randint(1, 8)))
+        return "".join(
+            draw.choice([draw.choice(SPECIALS), " ", "word", " a ", "\u4e2d", "e\u0301"])
+            for _ in range(draw.randint(1, 8))
+        )
     assert kind == "pieces"
-    return " ".join(draw.choice([str, str.upper, str.title])(piece_word(draw, tokens))
-                    for _ in range(draw.randint(1, 30)))
+    return " ".join(
+        draw.choice([str, str.upper, str.title])(piece_word(draw, tokens))
+        for _ in range(draw.randint(1, 30))
+    )
 
 
-KINDS = ["sentence", "changed", "changed", "block", "block", "blocks", "any", "emoji", "marks", "case", "control",
-         "hangul", "long", "special", "pieces", "pieces"]
+KINDS = [
+    "sentence",
+    "changed",
+    "changed",
+    "block",
+    "block",
+    "blocks",
+    "any",
+    "emoji",
+    "marks",
+    "case",
+    "control",
+    "hangul",
+    "long",
+    "special",
+    "pieces",
+    "pieces",
+]
 
 
 def lines(count, tokens, seed):
@@ -150,7 +260,7 @@ def lines(count, tokens, seed):
         line = text(draw, KINDS[i % len(KINDS)], pieces).encode("utf-8", "replace")
         if draw.random() < 0.12:
             at = draw.randint(0, len(line))
-            line = line[:at] + draw.choice(BAD) + line[at + draw.randint(0, 2):]
+            line = line[:at] + draw.choice(BAD) + line[at + draw.randint(0, 2) :]
         result.append(line)
     return result
 
@@ -158,21 +268,68 @@ def lines(count, tokens, seed):
 def character_lines(count, seed):
     """Lines whose characters a vocabulary of characters tells apart; and what is in that vocabulary."""
     draw = random.Random(seed)
-    sources = sorted(set("".join(SENTENCES)) | set(MARKS) | set(CASE) | set(CONTROL) | set(EMOJI) | set(
-        chr(c) for c in [*range(0x20, 0x180), *range(0x1100, 0x1120), 0x1734, 0x166D, 0x111C9, 0x11938, 0x61D,
-                         0x2E43, 0x2E5D, 0x890, 0x110CD, 0x16FF0, 0x1193D, 0x302E, 0x302F, 0xAC00, 0xAC01,
-                         0x1D15E, 0x2F804, 0xF900, 0x2B820, 0x2EBE0, 0x30001, 0x378, 0x10FFFF, 0x1E000,
-                         0x11442, 0x1E130, 0x7FD, 0x898]))
+    sources = sorted(
+        set("".join(SENTENCES))
+        | set(MARKS)
+        | set(CASE)
+        | set(CONTROL)
+        | set(EMOJI)
+        | set(
+            chr(c)
+            for c in [
+                *range(0x20, 0x180),
+                *range(0x1100, 0x1120),
+                0x378,
+                0xAC00,
+                0xAC01,
+                0x2F804,
+                0x2EBE0,
+                0x30001,
+                0x10FFFF,
+                *EDGES,
+            ]
+        )
+    )
     forms = set()
+    lower = {
+        0xA7CB: 0x264,
+        0xA7DC: 0x19B,
+        0x10D50: 0x10D70,
+        0x10D65: 0x10D85,
+        0x16EA0: 0x16EBB,
+        0x16EB8: 0x16ED3,
+    }
     for c in sources:
-        for form in (c, c.lower(), unicodedata.normalize("NFD", c), unicodedata.normalize("NFD", c).lower()):
+        next_one = chr(lower.get(ord(c), ord(c) + (ord(c) in EDGES)))
+        for form in (
+            c,
+            next_one,
+            c.lower(),
+            unicodedata.normalize("NFD", c),
+            unicodedata.normalize("NFD", c).lower(),
+        ):
             forms.update(form)
-    known = sorted(c for c in forms if not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co")
-                   and not 0x4E00 <= ord(c) <= 0x9FFF)
+    known = sorted(
+        c
+        for c in forms
+        if not c.isspace()
+        and unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co")
+        and not 0x4E00 <= ord(c) <= 0x9FFF
+    )
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + known + ["##" + c for c in known]
     marks = [c for c in sources if unicodedata.category(c) in ("Mn", "Mc")]
-    result = []
-    for _ in range(count):
-        result.append(words(draw, lambda: draw.choice(
-            [draw.choice(sources), draw.choice(SENTENCES)[:1], draw.choice(marks)]), 5).encode())
+    edges = [f"a{chr(c)}b {chr(c)} a{chr(c)}\u0334\u302e a\u302e{chr(c)}" for c in EDGES]
+    result = [" ".join(edges[i : i + 4]).encode() for i in range(0, len(edges), 4)]
+    # Marks that stay, of equal order and around a mark without one, which goes.
+    result += ["a\u302f\u302e\U0001d16d b\u302e\u0941\U0001d165 c\u302e\u0301\U0001d165".encode()]
+    while len(result) < count:
+        result.append(
+            words(
+                draw,
+                lambda: draw.choice(
+                    [draw.choice(sources), draw.choice(SENTENCES)[:1], draw.choice(marks)]
+                ),
+                5,
+            ).encode()
+        )
     return result, tokens
