@@ -189,7 +189,8 @@ static dynq_status decide(const dynq_model *model, const dynq_quantize_options *
                           dynq_error *error)
 {
     dynq_range_rule range = {.kind = o->range, .scope = o->scope, .scheme = o->scheme};
-    node->precision = DYNQ_PRECISION_INT8;
+    /* Positions are few, and their error is in every token. */
+    node->precision = node->op == DYNQ_OP_POSITION ? DYNQ_PRECISION_FP32 : DYNQ_PRECISION_INT8;
     for (size_t i = 0; i < o->rule_count; i++) {
         const dynq_quantize_rule *rule = &o->rules[i];
         if (applies(rule, node)) {

@@ -22,11 +22,11 @@ dynq_model *samples_int8(const dynq_allocator *allocator);
  * normalized) and "pooled" (cls pooling, linear, tanh), these two with a row per segment. Carries
  * the attachments "vocabulary" and "pooling-1_b". */
 dynq_model *samples_transformer(const dynq_allocator *allocator, bool causal);
-/* The same as dynq_quantize() makes it by default. */
+/* The same with all that can be in INT8, positions included. */
 dynq_model *samples_transformer_int8(const dynq_allocator *allocator, bool causal);
 /* Every operation on ids and segments in few nodes, so that its file is small: ids -> words(6x4) +
  * places(5x4, first 1) -> heads(attention, 2 heads, scale 0.25, causal) -> most(pool max) ->
- * unit(normalize), output "y", attachment "vocabulary". INT8 as dynq_quantize() makes it. */
+ * unit(normalize), output "y", attachment "vocabulary". INT8 as above. */
 dynq_model *samples_encoder(bool int8);
 
 /* An allocator that counts, and fails call number `fail_at` (from 1; 0: never). */

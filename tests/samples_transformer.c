@@ -102,7 +102,9 @@ dynq_model *samples_transformer(const dynq_allocator *allocator, bool causal)
 
 static dynq_model *quantized(dynq_model *from, const dynq_allocator *allocator)
 {
-    const dynq_quantize_options options = {.size = sizeof options, .allocator = allocator};
+    const dynq_quantize_rule rule = {.pattern = "places", .precision = DYNQ_PRECISION_INT8};
+    const dynq_quantize_options options = {
+        .size = sizeof options, .rules = &rule, .rule_count = 1, .allocator = allocator};
     dynq_model *model = NULL;
     dynq_error error = {0};
     cr_assert_eq(dynq_quantize(from, &options, &model, &error), DYNQ_OK, "%s", error.message);

@@ -285,7 +285,9 @@ static dynq_model *large(bool int8)
     if (!int8) {
         return model;
     }
-    cr_assert_eq(dynq_quantize(model, NULL, &quantized, NULL), DYNQ_OK);
+    const dynq_quantize_rule rule = {.pattern = "places", .precision = DYNQ_PRECISION_INT8};
+    const dynq_quantize_options options = {.size = sizeof options, .rules = &rule, .rule_count = 1};
+    cr_assert_eq(dynq_quantize(model, &options, &quantized, NULL), DYNQ_OK);
     dynq_model_free(model);
     return quantized;
 }

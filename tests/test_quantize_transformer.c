@@ -66,7 +66,8 @@ Test(quantize_transformer, defaults)
 {
     dynq_model *from = samples_transformer(NULL, true), *model = quantize(NULL, 0);
     check_table(from, model, "words");
-    check_table(from, model, "places");
+    cr_assert_eq(node_of(model, "places")->precision, DYNQ_PRECISION_FP32);
+    cr_assert_null(node_of(model, "places")->table_codes);
     const dynq_node *a = node_of(from, "l1.heads"), *b = node_of(model, "l1.heads");
     const dynq_range_rule none = {0};
     cr_assert(a->precision == DYNQ_PRECISION_FP32 && b->precision == DYNQ_PRECISION_INT8);
@@ -92,7 +93,8 @@ Test(quantize_transformer, defaults)
 
 Test(quantize_transformer, tables_as_floats)
 {
-    dynq_model *from = samples_transformer(NULL, true), *model = quantize(NULL, 0);
+    const dynq_quantize_rule rule = {"places", DYNQ_PRECISION_INT8, 0, 0, 0};
+    dynq_model *from = samples_transformer(NULL, true), *model = quantize(&rule, 1);
     const size_t index = (size_t)dynq_model_find(model, "places");
     float exact[20 * 32], restored[20 * 32];
     cr_assert_eq(dynq_model_weights(from, index, exact, COUNT(exact)), DYNQ_OK);
@@ -179,7 +181,7 @@ Test(quantize_transformer, tables_that_are_not_finite)
 Test(quantize_transformer, any_allocation_can_fail)
 {
     dynq_model *from = samples_transformer(NULL, true);
-    const dynq_quantize_rule rule = {"places", DYNQ_PRECISION_FP32, 0, 0, 0};
+    const dynq_quantize_rule rule = {"words", DYNQ_PRECISION_FP32, 0, 0, 0};
     dynq_status status = DYNQ_ERR_MEMORY;
     for (size_t fail_at = 1; status != DYNQ_OK; fail_at++) {
         samples_memory memory = {.fail_at = fail_at};

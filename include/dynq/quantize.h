@@ -43,12 +43,13 @@ typedef struct dynq_quantize_options {
 } dynq_quantize_options;
 
 /* Makes an INT8 model: weights of linear layers to s8 with one scale per output column (max|w| /
- * 127), packed; tables of embeddings to s8 with one scale per row (max|row| / 127); attention to
- * INT8 products. Nodes that rules leave in FP32 keep their weights. Attachments are copied.
- * `options` may be NULL. `model` is not changed and may be freed afterwards. Errors:
- * DYNQ_ERR_ARGUMENT (already quantized; static without calibration; a rule about ranges for nodes
- * without), DYNQ_ERR_NOT_FOUND (a rule that matches nothing; a value without calibration data),
- * DYNQ_ERR_LIMIT (K over DYNQ_MAX_INT8_K), DYNQ_ERR_NOT_FINITE, DYNQ_ERR_MEMORY. */
+ * 127), packed; tables of embeddings to s8 with one scale per row (max|row| / 127), those of
+ * positions only where a rule says int8; attention to INT8 products. Nodes that rules leave in FP32
+ * keep their weights. Attachments are copied. `options` may be NULL. `model` is not changed and may
+ * be freed afterwards. Errors: DYNQ_ERR_ARGUMENT (already quantized; static without calibration; a
+ * rule about ranges for nodes without), DYNQ_ERR_NOT_FOUND (a rule that matches nothing; a value
+ * without calibration data), DYNQ_ERR_LIMIT (K over DYNQ_MAX_INT8_K), DYNQ_ERR_NOT_FINITE,
+ * DYNQ_ERR_MEMORY. */
 DYNQ_API dynq_status dynq_quantize(const dynq_model *model, const dynq_quantize_options *options,
                                    dynq_model **quantized, dynq_error *error);
 
