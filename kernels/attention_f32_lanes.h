@@ -155,13 +155,15 @@ LANES_INLINE void attention_f32_tile_values(const int panels, attention_turn *t,
     const size_t keys = t->is_masked ? lanes_smaller(t->keys, own) : t->keys;
     const float *p = t->scores[row / 16][0] + row % 16;
     const float *v = b->v + t->key * stride + column;
+    const attention_way way = attention_way_of(t, row, column);
     attention_f32_columns acc[ATTENTION_TILE_ROWS];
+    range_lanes seen = range_none();
 #pragma GCC unroll 8
     for (size_t m = 0; m < ATTENTION_TILE_ROWS; m++) {
 #pragma GCC unroll 2
         for (size_t i = 0; i < ATTENTION_TILE_PANELS; i++) {
             if (i < (size_t)panels) {
-                acc[m].panel[i] = attention_earlier(t, row + m, column + 16 * i);
+                acc[m].panel[i] = attention_earlier(&way, m, 16 * i);
             }
         }
     }
@@ -174,17 +176,13 @@ LANES_INLINE void attention_f32_tile_values(const int panels, attention_turn *t,
     }
 #pragma GCC unroll 8
     for (size_t m = 0; m < ATTENTION_TILE_ROWS; m++) {
-        for (size_t j = keys; j < lanes_smaller(t->keys, own + m); j++) {
+        for (size_t j = keys; t->is_masked && j < lanes_smaller(t->keys, own + m); j++) {
             const attention_f32_columns values = attention_f32_load(panels, v + j * stride, last);
             acc[m] = attention_f32_add(panels, acc[m], p[16 * j + m], values);
         }
-#pragma GCC unroll 2
-        for (size_t i = 0; i < ATTENTION_TILE_PANELS; i++) {
-            if (i < (size_t)panels) {
-                attention_store(t, row + m, column + 16 * i, acc[m].panel[i]);
-            }
-        }
+        seen = attention_store(panels, &way, m, acc[m].panel, last, seen);
     }
+    attention_join(&way, seen);
 }
 
 static void attention_f32_values(attention_turn *t)

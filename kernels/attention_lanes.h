@@ -117,32 +117,80 @@ LANES_INLINE void attention_invert(attention_turn *t, int group, lanes_f32 taint
     lanes_store(t->inverse + 16 * group, lanes_taint(inverse, taint), 16);
 }
 
-/* The sums of `count` columns, of earlier blocks with the factor that the maximum's rise gives
- * them.
- */
-LANES_INLINE lanes_f32 attention_earlier(const attention_turn *t, size_t row, size_t column)
+/* How a row of sums begins and where it goes, in variables of their own: what is stored could be
+ * part of the turn, for all that a compiler knows. */
+typedef struct attention_way {
+    float *rows, *y;
+    const float *alpha, *inverse;
+    range_lanes *seen; /* NULL: no range is wanted */
+    size_t stride, y_stride, queries;
+    int is_first, is_last, is_shared; /* one range for all rows */
+} attention_way;
+
+/* Of the rows from `row` on, columns from `column` on. */
+LANES_INLINE attention_way attention_way_of(attention_turn *t, size_t row, size_t column)
 {
-    if (t->is_first) {
-        return lanes_set(0.0f);
-    }
-    const lanes_f32 earlier = lanes_load(t->rows + row * 16 * t->panels + column, 16);
-    return lanes_mul(earlier, lanes_set(t->alpha[row]));
+    const dynq_attention_block *b = t->block;
+    return (attention_way){.rows = t->rows + row * 16 * t->panels + column,
+                           .y = b->y + (t->first + row) * b->y_stride + column,
+                           .alpha = t->alpha + row,
+                           .inverse = t->inverse + row,
+                           .seen = b->range == NULL     ? NULL
+                                   : b->range_step == 0 ? t->seen
+                                                        : t->seen + row,
+                           .stride = 16 * t->panels,
+                           .y_stride = b->y_stride,
+                           .queries = t->queries > row ? t->queries - row : 0,
+                           .is_first = t->is_first,
+                           .is_last = t->is_last,
+                           .is_shared = b->range_step == 0};
 }
 
-/* Where sums go to: to later blocks, or to y. */
-LANES_INLINE void attention_store(attention_turn *t, size_t row, size_t column, lanes_f32 acc)
+/* The sums of earlier blocks with the factor that the maximum's rise gives them. */
+LANES_INLINE lanes_f32 attention_earlier(const attention_way *way, size_t row, size_t column)
 {
-    const dynq_attention_block *block = t->block;
-    if (!t->is_last) {
-        lanes_store(t->rows + row * 16 * t->panels + column, acc, 16);
-    } else if (row < t->queries) {
-        const size_t count = lanes_smaller(16, block->dim - column);
-        const lanes_f32 y = lanes_taint(lanes_mul(acc, lanes_set(t->inverse[row])), acc);
-        lanes_store(block->y + (t->first + row) * block->y_stride + column, y, count);
-        if (block->range != NULL) {
-            range_lanes *seen = &t->seen[block->range_step == 0 ? 0 : row];
-            *seen = range_with(*seen, y, count);
+    if (way->is_first) {
+        return lanes_set(0.0f);
+    }
+    const lanes_f32 earlier = lanes_load(way->rows + row * way->stride + column, 16);
+    return lanes_mul(earlier, lanes_set(way->alpha[row]));
+}
+
+/* Sums of some panels, the last with `last` columns, go to later blocks or to y. */
+LANES_INLINE range_lanes attention_store(const int panels, const attention_way *way, size_t row,
+                                         const lanes_f32 *acc, size_t last, range_lanes seen)
+{
+    if (!way->is_last) {
+#pragma GCC unroll 2
+        for (int i = 0; i < ATTENTION_TILE_PANELS; i++) {
+            if (i < panels) {
+                lanes_store(way->rows + row * way->stride + 16 * i, acc[i], 16);
+            }
         }
+    } else if (row < way->queries) {
+        const lanes_f32 inverse = lanes_set(way->inverse[row]);
+#pragma GCC unroll 2
+        for (int i = 0; i < ATTENTION_TILE_PANELS; i++) {
+            if (i < panels) {
+                const size_t count = i + 1 < panels ? 16 : last;
+                const lanes_f32 y = lanes_taint(lanes_mul(acc[i], inverse), acc[i]);
+                lanes_store(way->y + row * way->y_stride + 16 * i, y, count);
+                seen = range_with(seen, y, count);
+            }
+        }
+        if (way->seen != NULL && !way->is_shared) {
+            way->seen[row] = range_both(way->seen[row], seen);
+            seen = range_none();
+        }
+    }
+    return seen;
+}
+
+/* Behind all rows of a tile. */
+LANES_INLINE void attention_join(const attention_way *way, range_lanes seen)
+{
+    if (way->is_last && way->seen != NULL && way->is_shared) {
+        *way->seen = range_both(*way->seen, seen);
     }
 }
 

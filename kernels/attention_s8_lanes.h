@@ -323,6 +323,9 @@ LANES_INLINE void attention_s8_tile_values(const int panels, attention_s8_turn *
     attention_turn *t = &s->turn;
     const uint8_t *p = s->codes[row / 16][0] + row % 16 * 4;
     const int8_t *v = part->values + column * ATTENTION_KEYS;
+    const attention_way way = attention_way_of(t, row, column);
+    const size_t last = lanes_smaller(16, t->block->dim - column - 16 * ((size_t)panels - 1));
+    range_lanes seen = range_none();
     lanes_s32 acc[ATTENTION_TILE_ROWS][ATTENTION_TILE_PANELS];
 #pragma GCC unroll 8
     for (int m = 0; m < ATTENTION_TILE_ROWS; m++) {
@@ -354,19 +357,26 @@ LANES_INLINE void attention_s8_tile_values(const int panels, attention_s8_turn *
         }
         v += 64;
     }
+    lanes_f32 scale[ATTENTION_TILE_PANELS];
+#pragma GCC unroll 2
+    for (int i = 0; i < ATTENTION_TILE_PANELS; i++) {
+        if (i < panels) {
+            scale[i] = lanes_load(part->value_scale + column + 16 * i, 16);
+        }
+    }
 #pragma GCC unroll 8
     for (size_t m = 0; m < ATTENTION_TILE_ROWS; m++) {
+        lanes_f32 sums[ATTENTION_TILE_PANELS];
 #pragma GCC unroll 2
         for (size_t i = 0; i < ATTENTION_TILE_PANELS; i++) {
             if (i < (size_t)panels) {
-                const size_t at = column + 16 * i;
-                const lanes_f32 sum = lanes_from_s32(acc[m][i]);
-                attention_store(t, row + m, at,
-                                lanes_fma(sum, lanes_load(part->value_scale + at, 16),
-                                          attention_earlier(t, row + m, at)));
+                sums[i] = lanes_fma(lanes_from_s32(acc[m][i]), scale[i],
+                                    attention_earlier(&way, m, 16 * i));
             }
         }
+        seen = attention_store(panels, &way, m, sums, last, seen);
     }
+    attention_join(&way, seen);
 }
 
 static void attention_s8_values(attention_s8_turn *s, const dynq_attention_part *part)
