@@ -212,7 +212,8 @@ class Encoder(CommandTest):
         report = self.succeed_json("quantize", self.model, "-o", self.path("out"))
         nodes = {node["name"]: node for node in report["nodes"]}
         self.assertEqual(list(nodes), ["words", "places", "heads", "fc"])
-        for name in ["words", "places", "fc"]:
+        self.assertEqual(nodes["places"]["precision"], "fp32")
+        for name in ["words", "fc"]:
             self.assertEqual(nodes[name]["precision"], "int8")
             self.assertTrue(35 < nodes[name]["weight_sqnr_db"] < 60, nodes[name])
         self.assertEqual((nodes["words"]["bytes_before"], nodes["words"]["bytes_after"]),
