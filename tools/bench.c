@@ -4,10 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/allocate.h"
-#include "tools/inputs.h"
 #include "tools/machine.h"
-#include "tools/random.h"
 #include "tools/report.h"
 
 static const option_entry entries[] = {
@@ -16,8 +13,15 @@ static const option_entry entries[] = {
      .kind = OPTION_SIZES,
      .offset = offsetof(bench_options, batches),
      .argument = "N,...",
-     .help = "rows of a run, each row one request",
-     .initial = "1,16,64",
+     .help = "requests of a run (default: 1,16,64; of a model of texts 1,8, and 64 with --data)",
+     .low = 1,
+     .high = 1048576},
+    {.name = "sequence",
+     .letter = 's',
+     .kind = OPTION_SIZES,
+     .offset = offsetof(bench_options, sequences),
+     .argument = "N,...",
+     .help = "rows of each request: tokens of a text (default: 1; of a model of texts 16,128,256)",
      .low = 1,
      .high = 1048576},
     {.name = "threads",
@@ -41,8 +45,8 @@ static const option_entry entries[] = {
      .kind = OPTION_STRING,
      .offset = offsetof(bench_options, data),
      .argument = "X",
-     .help = "inputs (npy, IDX, raw f32), repeated where a batch has more rows (default: random "
-             "numbers from 0 to 1)"},
+     .help = "requests (rows of npy, IDX, raw f32; lines of text for a model of texts), repeated "
+             "where a run has more (default: random numbers from 0 to 1, or ids)"},
     {.name = "calibration",
      .kind = OPTION_STRING,
      .offset = offsetof(bench_options, calibration),
@@ -64,7 +68,12 @@ static const option_entry entries[] = {
     {.name = "explain",
      .kind = OPTION_FLAG,
      .offset = offsetof(bench_options, explain),
-     .help = "also split the time of INT8 by node and phase, in extra runs"},
+     .help = "also split the time of INT8 by node and phase, in extra runs; layers of a stack, "
+             "whose nodes differ in a number, are added up"},
+    {.name = "explain-nodes",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(bench_options, explain_nodes),
+     .help = "the same with every node on a line of its own"},
     {.name = "html",
      .kind = OPTION_STRING,
      .offset = offsetof(bench_options, html),
@@ -81,80 +90,12 @@ static const option_entry entries[] = {
     {.name = NULL},
 };
 
-static int compare_values(const void *left, const void *right)
-{
-    const uint64_t a = *(const uint64_t *)left;
-    const uint64_t b = *(const uint64_t *)right;
-    return (a > b) - (a < b);
-}
-
-/* Sorted copies of the sweeps, each value once, threads capped at the usable CPUs. */
-static void prepare_sweep(bench *self)
-{
-    const option_sizes *batches = &self->options->batches;
-    const option_sizes *threads = &self->options->threads;
-    uint64_t *sorted = allocate(batches->count + threads->count, sizeof *sorted);
-    self->batches = allocate(batches->count, sizeof *self->batches);
-    self->threads = allocate(threads->count, sizeof *self->threads);
-    memcpy(sorted, batches->values, batches->count * sizeof *sorted);
-    qsort(sorted, batches->count, sizeof *sorted, compare_values);
-    for (size_t i = 0; i < batches->count; i++) {
-        if (self->batch_count == 0 || self->batches[self->batch_count - 1] != sorted[i]) {
-            self->batches[self->batch_count++] = (size_t)sorted[i];
-        }
-    }
-    memcpy(sorted, threads->values, threads->count * sizeof *sorted);
-    qsort(sorted, threads->count, sizeof *sorted, compare_values);
-    for (size_t i = 0; i < threads->count; i++) {
-        const uint32_t usable = self->cpu.usable;
-        const uint32_t value = sorted[i] < usable ? (uint32_t)sorted[i] : usable;
-        if (value < sorted[i]) {
-            command_note(self->call, "%u threads instead of %u: this process may use no more CPUs",
-                         value, (unsigned)sorted[i]);
-        }
-        if (self->thread_count == 0 || self->threads[self->thread_count - 1] != value) {
-            self->threads[self->thread_count++] = value;
-        }
-    }
-    free(sorted);
-}
-
-/* Rows for the largest batch: random, or those of the file over and over. */
-static exit_code prepare_inputs(bench *self)
-{
-    model_slot *slots = NULL;
-    const size_t count = model_inputs(self->model, &slots);
-    const size_t rows = self->batches[self->batch_count - 1];
-    uint64_t state = self->call->common.seed;
-    data_matrix data = {0};
-    exit_code code = EXIT_CODE_DONE;
-    if (self->options->data != NULL && count != 1) {
-        code = command_fail(self->call->command, EXIT_CODE_USAGE,
-                            "--data is for models with one input; %s has %zu",
-                            self->call->arguments[0], count);
-    } else if (self->options->data != NULL) {
-        code = inputs_read(self->call, self->options->data, slots[0].columns, &data);
-    }
-    self->inputs = allocate(count, sizeof *self->inputs);
-    for (size_t i = 0; i < count && code == EXIT_CODE_DONE; i++) {
-        const size_t elements = rows * slots[i].columns;
-        self->inputs[self->input_count++] = allocate(elements, sizeof(float));
-        for (size_t e = 0; e < elements; e++) {
-            self->inputs[i][e] = data.values != NULL
-                                     ? data.values[e % (data.rows * data.columns)]
-                                     : (float)(random_next(&state) >> 40) * 0x1p-24f;
-        }
-    }
-    data_matrix_free(&data);
-    free(slots);
-    return code;
-}
-
 /* The slowest of the runs that have to be fast, and whether it is fast enough. */
 static exit_code check_speedup(const bench *self)
 {
     const char *engine = self->options->engine != NULL ? self->options->engine : "native";
     const bench_run *slowest = NULL;
+    char point[120];
     for (size_t i = 0; i < self->run_count; i++) {
         const bench_run *one = &self->runs[i];
         if (one->line->precision == DYNQ_PRECISION_INT8 && strcmp(one->line->engine, engine) == 0 &&
@@ -165,11 +106,10 @@ static exit_code check_speedup(const bench *self)
     if (slowest == NULL || slowest->speedup >= self->options->min_speedup) {
         return EXIT_CODE_DONE;
     }
+    bench_describe_point(self, slowest->point, slowest->threads, point, sizeof point);
     return command_fail(self->call->command, EXIT_CODE_MISSED,
-                        "missed: %s is %.2f times as fast as %s at batch %zu with %u thread%s, "
-                        "--min-speedup is %.6g",
-                        slowest->line->name, slowest->speedup, slowest->baseline->name,
-                        slowest->batch, slowest->threads, slowest->threads == 1 ? "" : "s",
+                        "missed: %s is %.2f times as fast as %s at %s, --min-speedup is %.6g",
+                        slowest->line->name, slowest->speedup, slowest->baseline->name, point,
                         self->options->min_speedup);
 }
 
@@ -182,13 +122,12 @@ static exit_code bench_all(bench *self)
     }
     exit_code code = bench_make_lines(self);
     if (code == EXIT_CODE_DONE) {
-        prepare_sweep(self);
-        code = prepare_inputs(self);
+        code = bench_make_points(self);
     }
     if (code == EXIT_CODE_DONE) {
         code = bench_measure(self);
     }
-    if (code == EXIT_CODE_DONE && self->options->explain) {
+    if (code == EXIT_CODE_DONE && (self->options->explain || self->options->explain_nodes)) {
         code = bench_explain(self);
     }
     if (code == EXIT_CODE_DONE && html != NULL) {
@@ -219,7 +158,11 @@ static exit_code run(const command_call *call)
     free(self.profiles);
     free(self.runs);
     free(self.inputs);
-    free(self.batches);
+    for (size_t i = 0; i < self.point_count; i++) {
+        free(self.points[i].offsets);
+    }
+    free(self.points);
+    free(self.slots);
     free(self.threads);
     dynq_model_free(self.fixed);
     dynq_model_free(self.dynamic);
@@ -234,7 +177,7 @@ const command command_bench = {
     .description =
         "Measures INT8 and FP32 of one model side by side, in rounds that take turns, on every "
         "engine of this build. Speedups are against the faster of OpenBLAS and oneDNN in FP32 in "
-        "the same rounds, batch by batch. An FP32 model is quantized in memory with dynamic "
+        "the same rounds, point by point. An FP32 model is quantized in memory with dynamic "
         "ranges; of an INT8 model the FP32 lines use the dequantized weights.",
     .example = "dynq bench mlp.safetensors -b 1,16,64 -t 1,2 --explain --html bench.html",
     .entries = entries,

@@ -3,22 +3,29 @@
 #define DYNQ_TOOLS_BENCH_H
 
 #include "tools/command.h"
-#include "tools/data.h"
+#include "tools/requests.h"
 #include "tools/runner.h"
 
 #include <dynq/cpu.h>
 
 typedef struct bench_options {
-    option_sizes batches, threads;
+    option_sizes batches, sequences, threads;
     const char *data, *calibration, *html, *engine;
     uint64_t repeat;
-    int explain;
+    int explain, explain_nodes;
     int granularity; /* a dynq_scope: the choices are in the same order */
     double min_speedup;
 } bench_options;
 
 /* Three engines in FP32, two in INT8 with dynamic and with static ranges. */
 #define BENCH_MAX_LINES 7
+
+/* What a run is given. */
+typedef struct bench_point {
+    size_t batch;    /* requests */
+    size_t sequence; /* rows of each; 0: one, or as many as the texts of --data have */
+    size_t *offsets; /* [batch + 1] */
+} bench_point;
 
 /* What is measured beside each other. */
 typedef struct bench_line {
@@ -32,10 +39,11 @@ typedef struct bench_line {
     int tone;           /* of its bars */
 } bench_line;
 
-/* A line at one batch and number of threads. */
+/* A line at one point and number of threads. */
 typedef struct bench_run {
     const bench_line *line;
-    size_t batch, inner; /* rows of a run, runs of a repetition */
+    const bench_point *point;
+    size_t inner; /* runs of a repetition */
     uint32_t threads;
     statistics ms;              /* of one run */
     double create_ms, first_ms; /* making the session; its first run */
@@ -48,14 +56,14 @@ enum { BENCH_RANGE, BENCH_QUANTIZE, BENCH_GEMM, BENCH_EPILOGUE, BENCH_OTHER, BEN
 extern const char *const bench_phase_names[BENCH_PHASES];
 
 typedef struct bench_node {
-    const char *name; /* belongs to the model */
+    char name[DYNQ_MAX_NAME + 1];
     double us[BENCH_PHASES];
 } bench_node;
 
-/* Where the time of one line goes at one batch and number of threads. */
+/* Where the time of one line goes at one point and number of threads. */
 typedef struct bench_profile {
     const bench_line *line;
-    size_t batch;
+    const bench_point *point;
     uint32_t threads;
     bench_node *nodes;
     size_t node_count;
@@ -67,13 +75,14 @@ typedef struct bench {
     dynq_model *model, *dynamic, *fixed; /* the file; made of it with dynamic and static ranges */
     bench_line lines[BENCH_MAX_LINES];
     size_t line_count;
-    size_t *batches; /* ascending, each once */
-    size_t batch_count;
+    model_slot *slots; /* inputs of the model */
+    bench_point *points;
+    size_t point_count, sequence_count, batch_count; /* sequence by sequence */
     uint32_t *threads; /* ascending, each once, at most the usable CPUs */
     size_t thread_count;
-    float **inputs; /* of each input of the model: rows of the largest batch */
+    void **inputs; /* of each input of the model: rows of the largest point */
     size_t input_count;
-    bench_run *runs; /* by threads, then batch, then line */
+    bench_run *runs; /* by threads, then point, then line */
     size_t run_count;
     bench_profile *profiles; /* empty without --explain */
     size_t profile_count;
@@ -83,6 +92,13 @@ typedef struct bench {
 
 /* bench_lines.c: opens and quantizes the models and lists what is measured. Prints its error. */
 exit_code bench_make_lines(bench *self);
+
+/* bench_points.c: what is swept over, and the data. Prints its error. */
+exit_code bench_make_points(bench *self);
+size_t bench_point_rows(const bench_point *point);
+/* "batch 8", "batch 8, sequence 128", "64 texts, 1428 tokens", and "2 threads". */
+void bench_describe_point(const bench *self, const bench_point *point, uint32_t threads, char *text,
+                          size_t size);
 
 /* bench_measure.c */
 exit_code bench_measure(bench *self);
@@ -98,6 +114,9 @@ void bench_describe(const bench *self, char *text, size_t size);
 /* What speedups are against. */
 void bench_describe_baseline(const bench *self, char *text, size_t size);
 extern const char bench_profile_note[];
+/* Nodes of the layers of a stack, whose names differ in the number of the layer, added up. *nodes
+ * is released with free(). */
+size_t bench_sum_layers(const bench_profile *profile, bench_node **nodes);
 
 /* bench_html.c: the page. Prints its error. */
 exit_code bench_write_html(const bench *self);

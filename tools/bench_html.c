@@ -16,13 +16,7 @@
 #define MOST_PROFILES  6
 #define MOST_NODES     24
 
-static void point_name(const bench_run *run, char *text, size_t size)
-{
-    snprintf(text, size, "batch %zu, %u thread%s", run->batch, run->threads,
-             run->threads == 1 ? "" : "s");
-}
-
-/* The first run of point `index`: a point is one batch and number of threads. */
+/* The first run of point `index`: a point with a number of threads. */
 static const bench_run *point_at(const bench *self, size_t index)
 {
     return self->runs + index * self->line_count;
@@ -52,14 +46,15 @@ static const bench_run *headline(const bench *self, size_t point)
 static void add_cards(report *page, const bench *self)
 {
     report_card cards[MOST_CARDS];
-    char labels[MOST_CARDS][64], values[MOST_CARDS][32], notes[MOST_CARDS][160];
+    char labels[MOST_CARDS][120], values[MOST_CARDS][32], notes[MOST_CARDS][160];
     size_t count = 0;
     for (size_t p = 0; p < point_count(self) && count < MOST_CARDS; p++) {
         const bench_run *first = headline(self, p);
         if (first == NULL) {
             continue;
         }
-        point_name(first, labels[count], sizeof labels[count]);
+        bench_describe_point(self, first->point, first->threads, labels[count],
+                             sizeof labels[count]);
         snprintf(values[count], sizeof values[count], "%.2f\xC3\x97", first->speedup);
         snprintf(notes[count], sizeof notes[count], "%s, %.3g ms, against %s", first->line->name,
                  first->ms.median, first->baseline->name);
@@ -73,14 +68,14 @@ static void add_cards(report *page, const bench *self)
 static void add_latency(report *page, const bench *self, size_t point)
 {
     const bench_run *runs = point_at(self, point);
-    char title[80];
+    char title[120];
     const char *category = "milliseconds for a run, median";
     plot_series series[BENCH_MAX_LINES];
     for (size_t i = 0; i < self->line_count; i++) {
         series[i] = (plot_series){
             .name = runs[i].line->name, .tone = runs[i].line->tone, .values = &runs[i].ms.median};
     }
-    point_name(runs, title, sizeof title);
+    bench_describe_point(self, runs->point, runs->threads, title, sizeof title);
     const plot_bars bars = {.description = title,
                             .unit = "ms",
                             .decimals = -1,
@@ -93,10 +88,10 @@ static void add_latency(report *page, const bench *self, size_t point)
     report_figure_end(page);
 }
 
-/* Speedups of all batches, for one number of threads. */
+/* Speedups of all points, for one number of threads. */
 static void add_speedups(report *page, const bench *self, size_t thread)
 {
-    const size_t count = self->batch_count;
+    const size_t count = self->point_count;
     char(*names)[80] = allocate(count, sizeof *names);
     const char **categories = allocate(count, sizeof *categories);
     double *values = allocate(count * self->line_count, sizeof *values);
@@ -104,7 +99,9 @@ static void add_speedups(report *page, const bench *self, size_t thread)
     char title[80];
     for (size_t b = 0; b < count; b++) {
         const bench_run *runs = point_at(self, thread * count + b);
-        snprintf(names[b], sizeof names[b], "batch %zu", runs->batch);
+        const bench_point *point = runs->point;
+        snprintf(names[b], sizeof names[b], point->sequence > 0 ? "batch %zu x %zu" : "batch %zu",
+                 point->batch, point->sequence);
         categories[b] = names[b];
         for (size_t i = 0; i < self->line_count; i++) {
             values[i * count + b] = runs[i].speedup;
@@ -131,30 +128,33 @@ static void add_speedups(report *page, const bench *self, size_t thread)
     free(names);
 }
 
-/* Rows per second against the batch, for one number of threads. */
-static void add_throughput(report *page, const bench *self, size_t thread)
+/* Requests per second against the batch, for one number of threads. */
+static void add_throughput(report *page, const bench *self, size_t thread, size_t sequence)
 {
     const size_t count = self->batch_count;
+    const size_t first = thread * self->point_count + sequence * count;
     double *x = allocate(count, sizeof *x);
     double *values = allocate(count * self->line_count, sizeof *values);
     plot_series series[BENCH_MAX_LINES];
     char title[80];
     for (size_t b = 0; b < count; b++) {
-        const bench_run *runs = point_at(self, thread * count + b);
-        x[b] = (double)runs->batch;
+        const bench_run *runs = point_at(self, first + b);
+        x[b] = (double)runs->point->batch;
         for (size_t i = 0; i < self->line_count; i++) {
-            values[i * count + b] = (double)runs[i].batch / runs[i].ms.median;
+            values[i * count + b] = (double)runs->point->batch / runs[i].ms.median;
         }
     }
     for (size_t i = 0; i < self->line_count; i++) {
         series[i] = (plot_series){
             .name = self->lines[i].name, .tone = self->lines[i].tone, .values = values + i * count};
     }
-    snprintf(title, sizeof title, "Throughput with %u thread%s", self->threads[thread],
-             self->threads[thread] == 1 ? "" : "s");
+    const size_t rows = point_at(self, first)->point->sequence;
+    snprintf(title, sizeof title,
+             rows > 0 ? "Throughput with %u thread%s, sequence %zu" : "Throughput with %u thread%s",
+             self->threads[thread], self->threads[thread] == 1 ? "" : "s", rows);
     report_figure_begin(page, title, "Higher is better.");
-    plot_lines(&page->body, title, "rows in a batch", "thousand rows per second", x, count, series,
-               self->line_count);
+    plot_lines(&page->body, title, "requests in a batch", "thousand requests per second", x, count,
+               series, self->line_count);
     report_figure_end(page);
     free(values);
     free(x);
@@ -163,15 +163,16 @@ static void add_throughput(report *page, const bench *self, size_t thread)
 static void add_run_table(report *page, const bench *self)
 {
     static const report_column columns[] = {
-        {"engine", 0},   {"batch", 1},      {"threads", 1}, {"median ms", 1},
-        {"min ms", 1},   {"mean ms", 1},    {"sd ms", 1},   {"P99 ms", 1},
-        {"first ms", 1}, {"session ms", 1}, {"speedup", 1},
+        {"engine", 0},    {"batch", 1},    {"rows", 1},       {"threads", 1},
+        {"median ms", 1}, {"min ms", 1},   {"mean ms", 1},    {"sd ms", 1},
+        {"P99 ms", 1},    {"first ms", 1}, {"session ms", 1}, {"speedup", 1},
     };
     report_table_begin(page, NULL, columns, sizeof columns / sizeof *columns);
     for (size_t i = 0; i < self->run_count; i++) {
         const bench_run *run = &self->runs[i];
         report_cell(page, "%s", run->line->name);
-        report_cell(page, "%zu", run->batch);
+        report_cell(page, "%zu", run->point->batch);
+        report_cell(page, "%zu", bench_point_rows(run->point));
         report_cell(page, "%u", run->threads);
         report_cell_number(page, run->ms.median, 4);
         report_cell_number(page, run->ms.min, 4);
@@ -199,18 +200,18 @@ static int compare_nodes(const void *left, const void *right)
 }
 
 /* Stacked bars: the nodes that take most time, each split by phase. */
-static void add_profile(report *page, const bench_profile *profile)
+static void add_profile(report *page, const bench *self, const bench_profile *profile)
 {
-    const size_t count = profile->node_count < MOST_NODES ? profile->node_count : MOST_NODES;
-    bench_node *nodes = allocate(profile->node_count, sizeof *nodes);
+    bench_node *nodes = NULL;
+    const size_t total = bench_sum_layers(profile, &nodes);
+    const size_t count = total < MOST_NODES ? total : MOST_NODES;
     const char **names = allocate(count, sizeof *names);
     double *values = allocate(BENCH_PHASES * count, sizeof *values);
     plot_series series[BENCH_PHASES];
     static const int tones[BENCH_PHASES] = {3, 2, 1, 4, 0};
-    char title[120], text[120];
-    memcpy(nodes, profile->nodes, profile->node_count * sizeof *nodes);
-    if (count < profile->node_count) { /* otherwise the order of the model says more */
-        qsort(nodes, profile->node_count, sizeof *nodes, compare_nodes);
+    char title[200], point[120], text[120];
+    if (count < total) { /* otherwise the order of the model says more */
+        qsort(nodes, total, sizeof *nodes, compare_nodes);
     }
     for (size_t phase = 0; phase < BENCH_PHASES; phase++) {
         double *own = values + phase * count;
@@ -221,10 +222,10 @@ static void add_profile(report *page, const bench_profile *profile)
         series[phase] =
             (plot_series){.name = bench_phase_names[phase], .tone = tones[phase], .values = own};
     }
-    snprintf(title, sizeof title, "%s, batch %zu, %u thread%s", profile->line->name, profile->batch,
-             profile->threads, profile->threads == 1 ? "" : "s");
+    bench_describe_point(self, profile->point, profile->threads, point, sizeof point);
+    snprintf(title, sizeof title, "%s, %s", profile->line->name, point);
     snprintf(text, sizeof text, "%.1f microseconds in all%s", bench_profile_total(profile),
-             count < profile->node_count ? "; the nodes that take most" : "");
+             count < total ? "; the nodes that take most" : "");
     const plot_bars bars = {.description = title,
                             .unit = "\xC2\xB5s",
                             .decimals = 1,
@@ -258,8 +259,8 @@ exit_code bench_write_html(const bench *self)
     }
     for (size_t t = 0; t < self->thread_count; t++) {
         add_speedups(&page, self, t);
-        if (self->batch_count > 1) {
-            add_throughput(&page, self, t);
+        for (size_t s = 0; s < self->sequence_count && self->batch_count > 1; s++) {
+            add_throughput(&page, self, t, s);
         }
     }
     report_section(&page, "Latency", "Medians of repetitions that take turns between the lines.");
@@ -271,7 +272,7 @@ exit_code bench_write_html(const bench *self)
         report_section(&page, "Where the time goes", bench_profile_note);
     }
     for (size_t i = 0; i < self->profile_count && i < MOST_PROFILES; i++) {
-        add_profile(&page, &self->profiles[i]);
+        add_profile(&page, self, &self->profiles[i]);
     }
     dynq_error error = {0};
     const dynq_status status = report_write(&page, self->options->html, &error);

@@ -1,5 +1,6 @@
 #include "tools/bench.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +16,7 @@
 const char *const bench_phase_names[BENCH_PHASES] = {"range", "quantize", "gemm", "epilogue",
                                                      "other"};
 
-/* Progress over all batches and numbers of threads. */
+/* Progress over all points and numbers of threads. */
 typedef struct sweep {
     command_progress progress;
     size_t done, total;
@@ -28,11 +29,12 @@ static void advance(void *context, double share)
     command_progress_update(&self->progress, (uint64_t)(all * PROGRESS_STEPS));
 }
 
-static dynq_status start(const bench *self, const bench_line *line, size_t batch, uint32_t threads,
-                         int profile, runner *result, dynq_error *error)
+static dynq_status start(const bench *self, const bench_line *line, const bench_point *point,
+                         uint32_t threads, int profile, runner *result, dynq_error *error)
 {
     const dynq_session_options options = {.size = sizeof options,
-                                          .max_rows = batch,
+                                          .max_rows = bench_point_rows(point),
+                                          .max_segments = point->batch,
                                           .threads = threads,
                                           .kernel = self->call->common.kernel,
                                           .engine = line->table,
@@ -40,6 +42,13 @@ static dynq_status start(const bench *self, const bench_line *line, size_t batch
                                           .scope = (dynq_scope)self->options->granularity,
                                           .profile = profile};
     return runner_create(line->model, &options, result, error);
+}
+
+static runner_batch batch_of(const bench *self, const bench_point *point)
+{
+    return (runner_batch){.inputs = (const void *const *)self->inputs,
+                          .offsets = point->offsets,
+                          .segments = point->batch};
 }
 
 /* The faster of the foreign FP32 lines, or the native one where there is no other. */
@@ -59,17 +68,16 @@ static size_t find_baseline(const bench *self, const bench_run *runs)
     return best;
 }
 
-/* All lines at one batch and number of threads, beside each other. */
-static dynq_status measure_point(const bench *self, size_t batch, uint32_t threads, sweep *work,
-                                 bench_run *runs, dynq_error *error)
+/* All lines at one point and number of threads, beside each other. */
+static dynq_status measure_point(const bench *self, const bench_point *point, uint32_t threads,
+                                 sweep *work, bench_run *runs, dynq_error *error)
 {
     runner runners[BENCH_MAX_LINES] = {0};
     runner_timing timings[BENCH_MAX_LINES] = {0};
     dynq_status status = DYNQ_OK;
     for (size_t i = 0; i < self->line_count && status == DYNQ_OK; i++) {
-        status = start(self, &self->lines[i], batch, threads, 0, &runners[i], error);
-        timings[i] = (runner_timing){
-            .runner = &runners[i], .inputs = (const float *const *)self->inputs, .rows = batch};
+        status = start(self, &self->lines[i], point, threads, 0, &runners[i], error);
+        timings[i] = (runner_timing){.runner = &runners[i], .batch = batch_of(self, point)};
     }
     if (status == DYNQ_OK) {
         status = runner_measure(timings, self->line_count, (size_t)self->options->repeat, advance,
@@ -77,7 +85,7 @@ static dynq_status measure_point(const bench *self, size_t batch, uint32_t threa
     }
     for (size_t i = 0; i < self->line_count && status == DYNQ_OK; i++) {
         runs[i] = (bench_run){.line = &self->lines[i],
-                              .batch = batch,
+                              .point = point,
                               .inner = timings[i].inner,
                               .threads = threads,
                               .ms = timings[i].ms,
@@ -99,7 +107,7 @@ static dynq_status measure_point(const bench *self, size_t batch, uint32_t threa
 
 exit_code bench_measure(bench *self)
 {
-    const size_t points = self->batch_count * self->thread_count;
+    const size_t points = self->point_count * self->thread_count;
     sweep work = {.progress =
                       command_progress_begin("Measuring", PROGRESS_STEPS, self->call->common.quiet),
                   .total = points};
@@ -107,8 +115,8 @@ exit_code bench_measure(bench *self)
     dynq_status status = DYNQ_OK;
     self->runs = allocate(points * self->line_count, sizeof *self->runs);
     for (size_t t = 0; t < self->thread_count && status == DYNQ_OK; t++) {
-        for (size_t b = 0; b < self->batch_count && status == DYNQ_OK; b++) {
-            status = measure_point(self, self->batches[b], self->threads[t], &work,
+        for (size_t p = 0; p < self->point_count && status == DYNQ_OK; p++) {
+            status = measure_point(self, &self->points[p], self->threads[t], &work,
                                    self->runs + self->run_count, &error);
             self->run_count += status == DYNQ_OK ? self->line_count : 0;
             work.done++;
@@ -131,7 +139,8 @@ static bench_node *node_named(bench_profile *profile, const char *name)
     profile->nodes =
         allocate_again(profile->nodes, profile->node_count + 1, sizeof *profile->nodes);
     bench_node *node = &profile->nodes[profile->node_count++];
-    *node = (bench_node){.name = name};
+    *node = (bench_node){.us = {0}};
+    snprintf(node->name, sizeof node->name, "%s", name);
     return node;
 }
 
@@ -153,20 +162,20 @@ static dynq_status profile_line(const bench *self, bench_profile *profile, dynq_
 {
     runner extra = {0};
     dynq_status status =
-        start(self, profile->line, profile->batch, profile->threads, 1, &extra, error);
+        start(self, profile->line, profile->point, profile->threads, 1, &extra, error);
     if (status != DYNQ_OK) {
         return status;
     }
-    const float *const *inputs = (const float *const *)self->inputs;
+    const runner_batch batch = batch_of(self, profile->point);
     for (size_t i = 0; i < PROFILE_WARM && status == DYNQ_OK; i++) {
-        status = runner_run(&extra, inputs, profile->batch, error);
+        status = runner_run(&extra, &batch, error);
     }
     dynq_session_profile_reset(extra.session);
     size_t runs = 0;
     const uint64_t begin = statistics_now_ns();
     while (status == DYNQ_OK && runs < PROFILE_RUNS &&
            (runs == 0 || statistics_now_ns() - begin < PROFILE_NS)) {
-        status = runner_run(&extra, inputs, profile->batch, error);
+        status = runner_run(&extra, &batch, error);
         runs++;
     }
     if (status == DYNQ_OK) {
@@ -186,7 +195,7 @@ exit_code bench_explain(bench *self)
         if (run->line->precision == DYNQ_PRECISION_INT8) {
             bench_profile *profile = &self->profiles[self->profile_count++];
             *profile =
-                (bench_profile){.line = run->line, .batch = run->batch, .threads = run->threads};
+                (bench_profile){.line = run->line, .point = run->point, .threads = run->threads};
             status = profile_line(self, profile, &error);
         }
     }
@@ -211,4 +220,36 @@ double bench_profile_total(const bench_profile *profile)
         total += bench_node_total(&profile->nodes[i]);
     }
     return total;
+}
+
+/* "encoder.layer.*.output" of "encoder.layer.3.output"; a name without such a number stays. */
+static void name_of_layers(const char *name, char *text, size_t size)
+{
+    size_t used = 0;
+    for (const char *c = name; *c != '\0' && used + 1 < size;) {
+        const size_t digits = strspn(c, "0123456789");
+        const int begins = c == name || c[-1] == '.';
+        if (digits > 0 && begins && (c[digits] == '.' || c[digits] == '\0')) {
+            text[used++] = '*';
+            c += digits;
+        } else {
+            text[used++] = *c++;
+        }
+    }
+    text[used] = '\0';
+}
+
+size_t bench_sum_layers(const bench_profile *profile, bench_node **nodes)
+{
+    bench_profile sums = {0};
+    for (size_t i = 0; i < profile->node_count; i++) {
+        char name[DYNQ_MAX_NAME + 1];
+        name_of_layers(profile->nodes[i].name, name, sizeof name);
+        bench_node *sum = node_named(&sums, name);
+        for (size_t phase = 0; phase < BENCH_PHASES; phase++) {
+            sum->us[phase] += profile->nodes[i].us[phase];
+        }
+    }
+    *nodes = sums.nodes;
+    return sums.node_count;
 }

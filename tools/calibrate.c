@@ -1,14 +1,13 @@
 #include "tools/command.h"
 
-#include "tools/inputs.h"
+#include "tools/calibration.h"
 #include "tools/output.h"
 
-#include <dynq/calibration.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Rows between two steps of the progress bar; each makes a session, so not too few. */
-#define CHUNK_ROWS 4096
+/* Progress is counted in thousandths of the work. */
+#define PROGRESS_STEPS 1000
 
 typedef struct calibrate_options {
     const char *data, *out;
@@ -20,7 +19,8 @@ static const option_entry entries[] = {
      .kind = OPTION_STRING,
      .offset = offsetof(calibrate_options, data),
      .argument = "FILE",
-     .help = "rows the network will meet: npy, IDX (also gzip) or raw f32",
+     .help = "requests the network will meet: rows of npy, IDX (also gzip) or raw f32; for a model "
+             "of texts a text file, each line one request",
      .required = 1},
     {.name = "out",
      .letter = 'o',
@@ -33,34 +33,17 @@ static const option_entry entries[] = {
      .kind = OPTION_UNSIGNED,
      .offset = offsetof(calibrate_options, rows),
      .argument = "N",
-     .help = "use the first N rows of the data; 0: all",
+     .help = "use the first N requests of the data; 0: all",
      .initial = "0"},
     {.name = NULL},
 };
 
-static exit_code observe(const command_call *call, dynq_model *model, const data_matrix *data,
-                         size_t rows, dynq_calibration *calibration)
+static void advance(void *context, double share)
 {
-    const calibrate_options *options = call->options;
-    command_progress progress = command_progress_begin("calibrating", rows, call->common.quiet);
-    exit_code code = EXIT_CODE_DONE;
-    for (size_t first = 0; first < rows && code == EXIT_CODE_DONE; first += CHUNK_ROWS) {
-        const size_t count = rows - first < CHUNK_ROWS ? rows - first : CHUNK_ROWS;
-        dynq_error error = {0};
-        command_progress_update(&progress, first);
-        const dynq_status status =
-            dynq_calibration_run(calibration, model, data->values + first * data->columns, count, 0,
-                                 call->common.threads, &error);
-        if (status != DYNQ_OK) {
-            command_progress_end(&progress);
-            code = command_fail_status(call->command, status, &error, options->data);
-        }
-    }
-    command_progress_end(&progress);
-    return code;
+    command_progress_update(context, (uint64_t)(share * PROGRESS_STEPS));
 }
 
-static void print_json(const dynq_calibration *calibration, size_t rows, const char *path)
+static void print_json(const dynq_calibration *calibration, size_t count, const char *path)
 {
     json_t *object = command_json_new("calibrate");
     json_t *tensors = command_json_array();
@@ -76,7 +59,7 @@ static void print_json(const dynq_calibration *calibration, size_t rows, const c
         command_json_append(tensors, tensor);
     }
     command_json_set(object, "tensors", tensors);
-    command_json_set(object, "samples", command_json_integer(rows));
+    command_json_set(object, "samples", command_json_integer(count));
     command_json_set(object, "file", command_json_string(path));
     command_json_print(object);
 }
@@ -100,18 +83,26 @@ static void print_table(const dynq_calibration *calibration, table_format format
     table_free(rows);
 }
 
-static exit_code calibrate(const command_call *call, dynq_model *model, const data_matrix *data)
+static exit_code calibrate(const command_call *call, dynq_model *model, const requests *data)
 {
     const calibrate_options *options = call->options;
-    const size_t rows =
-        options->rows > 0 && options->rows < data->rows ? (size_t)options->rows : data->rows;
+    const size_t count =
+        options->rows > 0 && options->rows < data->count ? (size_t)options->rows : data->count;
     dynq_calibration *calibration = NULL;
     dynq_error error = {0};
     dynq_status status = dynq_calibration_create(model, NULL, &calibration, &error);
     if (status != DYNQ_OK) {
         return command_fail_status(call->command, status, &error, call->arguments[0]);
     }
-    exit_code code = observe(call, model, data, rows, calibration);
+    command_progress progress =
+        command_progress_begin("calibrating", PROGRESS_STEPS, call->common.quiet);
+    status = calibration_run(calibration, model, data, count, call->common.threads, advance,
+                             &progress, &error);
+    command_progress_end(&progress);
+    exit_code code = EXIT_CODE_DONE;
+    if (status != DYNQ_OK) {
+        code = command_fail_status(call->command, status, &error, options->data);
+    }
     if (code == EXIT_CODE_DONE) {
         status = dynq_calibration_save(calibration, options->out, &error);
         if (status != DYNQ_OK) {
@@ -119,10 +110,10 @@ static exit_code calibrate(const command_call *call, dynq_model *model, const da
         }
     }
     if (code == EXIT_CODE_DONE && call->common.json) {
-        print_json(calibration, rows, options->out);
+        print_json(calibration, count, options->out);
     } else if (code == EXIT_CODE_DONE) {
         print_table(calibration, call->common.format);
-        command_note(call, "%zu rows measured, wrote %s", rows, options->out);
+        command_note(call, "%zu requests measured, wrote %s", count, options->out);
     }
     dynq_calibration_free(calibration);
     return code;
@@ -137,19 +128,19 @@ static exit_code run(const command_call *call)
         return code;
     }
     model_slot *inputs = NULL;
-    data_matrix data = {0};
+    requests data = {0};
     if (model_inputs(model, &inputs) != 1) {
         code = command_fail(call->command, EXIT_CODE_DATA,
                             "%s: has several inputs, of which one file cannot tell: calibrate it "
                             "from a program with dynq_calibration_observe()",
                             call->arguments[0]);
     } else {
-        code = inputs_read(call, options->data, inputs[0].columns, &data);
+        code = requests_read(call, model, options->data, &inputs[0], &data);
     }
     if (code == EXIT_CODE_DONE) {
         code = calibrate(call, model, &data);
-        data_matrix_free(&data);
     }
+    requests_free(&data);
     free(inputs);
     dynq_model_free(model);
     return code;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/data.h"
 #include "tools/engines.h"
 #include "tools/inputs.h"
 #include "tools/output.h"
@@ -18,13 +19,14 @@ static const option_entry entries[] = {
      .kind = OPTION_STRING,
      .offset = offsetof(compare_options, data),
      .argument = "X",
-     .help = "inputs (npy, IDX, raw f32); each row is one request",
+     .help = "inputs (npy, IDX, raw f32), each row one request; for a model of texts a text file, "
+             "each line one request",
      .required = 1},
     {.name = "labels",
      .kind = OPTION_STRING,
      .offset = offsetof(compare_options, labels),
      .argument = "Y",
-     .help = "the right class of each row (IDX or npy): adds the accuracy"},
+     .help = "the right class of each request (IDX or npy): adds the accuracy"},
     {.name = "calibration-data",
      .kind = OPTION_STRING,
      .offset = offsetof(compare_options, calibration_data),
@@ -36,7 +38,9 @@ static const option_entry entries[] = {
      .kind = OPTION_UNSIGNED,
      .offset = offsetof(compare_options, batch),
      .argument = "N",
-     .help = "rows that run together; per-tensor ranges are taken over them",
+     .help =
+         "requests that run together, texts up to 2048 tokens; per-tensor ranges are taken over "
+         "them",
      .initial = "64",
      .low = 1,
      .high = 1048576},
@@ -126,16 +130,6 @@ static exit_code check_options(const comparison *self)
     return EXIT_CODE_DONE;
 }
 
-/* A matrix for the only input of the reference. */
-static exit_code read_matrix(const comparison *self, const char *path, data_matrix *matrix)
-{
-    model_slot *slots = NULL;
-    model_inputs(self->models[0], &slots);
-    const size_t columns = slots[0].columns;
-    free(slots);
-    return inputs_read(self->call, path, columns, matrix);
-}
-
 static exit_code read_labels(comparison *self)
 {
     const char *path = self->options->labels;
@@ -145,15 +139,22 @@ static exit_code read_labels(comparison *self)
     if (status != DYNQ_OK) {
         return command_fail_status(self->call->command, status, &error, path);
     }
-    if (count != self->x.rows) {
+    if (count != self->x.count) {
         return command_fail(self->call->command, EXIT_CODE_DATA,
-                            "%s has %zu labels, but %s has %zu rows; give one label for each row",
-                            path, count, self->options->data, self->x.rows);
+                            "%s has %zu labels, but %s has %zu %s; give one label for each", path,
+                            count, self->options->data, self->x.count,
+                            self->input.ids ? "lines" : "rows");
     }
     model_slot *slots = NULL;
     model_outputs(self->models[0], &slots);
-    const size_t classes = slots[0].columns;
+    const model_slot output = slots[model_main_output(self->models[0])];
+    const size_t classes = output.columns;
     free(slots);
+    if (self->input.ids && output.domain != DYNQ_DOMAIN_SEGMENTS) {
+        return command_fail(self->call->command, EXIT_CODE_USAGE,
+                            "--labels: %s has a row for each token, not one for each text",
+                            output.name);
+    }
     for (size_t i = 0; i < count; i++) {
         if (self->labels[i] < 0 || (size_t)self->labels[i] >= classes) {
             return command_fail(self->call->command, EXIT_CODE_DATA,
@@ -164,32 +165,49 @@ static exit_code read_labels(comparison *self)
     return EXIT_CODE_DONE;
 }
 
+static int has_classes(const comparison *self)
+{
+    return !self->input.ids || self->labels != NULL;
+}
+
+double compare_agreement(const comparison *self, const evaluate_variant *variant)
+{
+    return has_classes(self) ? dynq_metrics_result(&variant->output).top1_agreement : NAN;
+}
+
 static exit_code read_data(comparison *self)
 {
     const compare_options *options = self->options;
-    exit_code code = read_matrix(self, options->data, &self->x);
+    exit_code code =
+        requests_read(self->call, self->models[0], options->data, &self->input, &self->x);
     if (code == EXIT_CODE_DONE && options->labels != NULL) {
         code = read_labels(self);
     }
     if (code == EXIT_CODE_DONE && options->calibration_data != NULL) {
-        code = read_matrix(self, options->calibration_data, &self->calibration);
+        code = requests_read(self->call, self->models[0], options->calibration_data, &self->input,
+                             &self->calibration);
     }
     if (code != EXIT_CODE_DONE) {
         return code;
     }
+    if (!has_classes(self) && options->min_agreement > 0) {
+        return command_fail(self->call->command, EXIT_CODE_USAGE,
+                            "--min-agreement: the largest number of an embedding says nothing; for "
+                            "a model of texts it needs --labels");
+    }
     if (self->count == 1 && options->calibration_data == NULL) {
-        self->held_out = self->x.rows < 10 ? 1 : self->x.rows / 10;
-        if (self->held_out == self->x.rows) {
+        self->held_out = self->x.count < 10 ? 1 : self->x.count / 10;
+        if (self->held_out == self->x.count) {
             return command_fail(self->call->command, EXIT_CODE_DATA,
-                                "%s has one row only, which static ranges would be taken from; add "
-                                "rows or --calibration-data",
-                                options->data);
+                                "%s has one %s only, which static ranges would be taken from; add "
+                                "more or --calibration-data",
+                                options->data, self->input.ids ? "line" : "row");
         }
     }
     self->data =
-        (evaluate_data){.x = self->x.values + self->held_out * self->x.columns,
-                        .rows = self->x.rows - self->held_out,
-                        .columns = self->x.columns,
+        (evaluate_data){.requests = &self->x,
+                        .first = self->held_out,
+                        .count = self->x.count - self->held_out,
                         .labels = self->labels != NULL ? self->labels + self->held_out : NULL};
     return EXIT_CODE_DONE;
 }
@@ -204,15 +222,12 @@ static exit_code evaluate(comparison *self)
     const command_common *common = &self->call->common;
     dynq_error error = {0};
     command_progress progress = command_progress_begin("Evaluating", PROGRESS_STEPS, common->quiet);
-    evaluate_options options = {.batch = (size_t)self->options->batch,
-                                .threads = common->threads,
-                                .kernel = common->kernel,
-                                .repeat = (size_t)self->options->repeat,
-                                .advance = advance,
-                                .context = &progress};
-    if (options.batch > self->data.rows) {
-        options.batch = self->data.rows;
-    }
+    const evaluate_options options = {.batch = (size_t)self->options->batch,
+                                      .threads = common->threads,
+                                      .kernel = common->kernel,
+                                      .repeat = (size_t)self->options->repeat,
+                                      .advance = advance,
+                                      .context = &progress};
     dynq_status status = evaluate_accuracy(self->variants, self->count, &self->data, &options,
                                            &self->inputs, &self->input_count, &error);
     command_progress_end(&progress);
@@ -243,7 +258,7 @@ static exit_code check_thresholds(const comparison *self)
     for (size_t v = 0; v < self->count; v++) {
         const evaluate_variant *variant = &self->variants[v];
         const double accuracy = 100 * evaluate_share_correct(variant, &self->data);
-        const double agreement = 100 * dynq_metrics_result(&variant->output).top1_agreement;
+        const double agreement = 100 * compare_agreement(self, variant);
         if (accuracy < options->min_accuracy) {
             miss(missed, sizeof missed, variant->name, "accuracy %", accuracy,
                  options->min_accuracy);
@@ -304,8 +319,8 @@ static exit_code run(const command_call *call)
         dynq_model_free(self.models[v]);
         free(self.names[v]);
     }
-    data_matrix_free(&self.x);
-    data_matrix_free(&self.calibration);
+    requests_free(&self.x);
+    requests_free(&self.calibration);
     free(self.labels);
     free(self.inputs);
     return code;

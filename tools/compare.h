@@ -3,8 +3,8 @@
 #define DYNQ_TOOLS_COMPARE_H
 
 #include "tools/command.h"
-#include "tools/data.h"
 #include "tools/evaluate.h"
+#include "tools/requests.h"
 
 typedef struct compare_options {
     const char *data, *labels, *calibration_data, *html, *engine;
@@ -23,14 +23,19 @@ typedef struct comparison {
     char *names[COMPARE_MAX_VARIANTS];
     dynq_model *models[COMPARE_MAX_VARIANTS]; /* one reference for each variant */
     size_t count;
-    data_matrix x, calibration;
+    model_slot input; /* the only one */
+    requests x, calibration;
     int32_t *labels;
-    size_t held_out;         /* rows at the beginning of x that calibrate and are not evaluated */
-    size_t calibration_rows; /* 0: nothing was calibrated here */
-    evaluate_data data;      /* the rows that are evaluated */
+    size_t held_out;    /* requests at the beginning of x that calibrate, not evaluated */
+    size_t calibrated;  /* requests; 0: nothing was calibrated here */
+    evaluate_data data; /* the requests that are evaluated */
     evaluate_input *inputs;
     size_t input_count;
 } comparison;
+
+/* The share of requests whose largest output is where the reference has it. NaN where that says
+ * nothing: without labels, a model of texts gives embeddings. */
+double compare_agreement(const comparison *self, const evaluate_variant *variant);
 
 /* compare_variants.c: fills variants, names and models. Prints its error. */
 exit_code compare_open_variants(comparison *self);
@@ -39,13 +44,15 @@ exit_code compare_make_variants(comparison *self);
 
 /* compare_text.c: the results on stdout, as the call asks. */
 void compare_print(const comparison *self);
-void compare_print_json(const comparison *self);
 /* "9000 rows of x.npy in batches of 64, 1 thread": what was compared on what. */
 void compare_describe_data(const comparison *self, char *text, size_t size);
 /* What the latency of FP32 was measured on; 0 if no variant is FP32. */
 int compare_describe_latency(const comparison *self, char *text, size_t size);
 /* Where the static ranges come from; 0 if nothing was calibrated here. */
 int compare_describe_calibration(const comparison *self, char *text, size_t size);
+
+/* compare_json.c: the same as one object. */
+void compare_print_json(const comparison *self);
 
 /* compare_layers.c: errors of the linear layers. A layer is an index into the reference's linear
  * layers, in order. */

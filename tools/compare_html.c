@@ -24,19 +24,37 @@ static int has_labels(const comparison *self)
     return self->data.labels != NULL;
 }
 
-/* What stands for quality: accuracy, or without labels agreement with the reference, in percent. */
+/* What stands for quality, in percent: accuracy; without labels agreement with the reference; of
+ * embeddings their cosine. */
+typedef struct quality_kind {
+    const char *heading, *name, *axis;
+} quality_kind;
+
+static quality_kind quality_of(const comparison *self)
+{
+    if (has_labels(self)) {
+        return (quality_kind){"Accuracy", "accuracy", "accuracy, %"};
+    }
+    if (self->input.ids) {
+        return (quality_kind){"Cosine", "mean cosine", "mean cosine with the reference, %"};
+    }
+    return (quality_kind){"Agreement", "top-1 agreement", "agreement with the reference, %"};
+}
+
 static double quality(const comparison *self, size_t variant)
 {
-    return 100 * (has_labels(self)
-                      ? evaluate_share_correct(&self->variants[variant], &self->data)
-                      : dynq_metrics_result(&self->variants[variant].output).top1_agreement);
+    const evaluate_variant *one = &self->variants[variant];
+    return 100 * (has_labels(self)  ? evaluate_share_correct(one, &self->data)
+                  : self->input.ids ? dynq_metrics_result(&one->output).cosine_mean
+                                    : compare_agreement(self, one));
 }
 
 static void add_cards(report *page, const comparison *self)
 {
     const evaluate_variant *reference = &self->variants[0];
     char values[4][48], notes[4][160];
-    const char *const label = has_labels(self) ? "accuracy" : "top-1 agreement";
+    const quality_kind kind = quality_of(self);
+    const char *const label = kind.name;
     size_t worst = 0, fastest = 0, smallest = 0;
     for (size_t v = 1; v < self->count; v++) {
         worst = worst == 0 || quality(self, v) < quality(self, worst) ? v : worst;
@@ -62,7 +80,7 @@ static void add_cards(report *page, const comparison *self)
     snprintf(notes[3], sizeof notes[3], "of the reference's bytes: %.100s",
              self->variants[smallest].name);
     const report_card cards[] = {
-        {has_labels(self) ? "Accuracy" : "Agreement", values[0], notes[0]},
+        {kind.heading, values[0], notes[0]},
         {"Largest drop", values[1], notes[1]},
         {"Speed", values[2], notes[2]},
         {"Weights", values[3], notes[3]},
@@ -74,17 +92,17 @@ static void add_scatter(report *page, const comparison *self)
 {
     plot_point points[COMPARE_MAX_VARIANTS];
     char title[96];
-    const char *const what = has_labels(self) ? "accuracy, %" : "agreement with the reference, %";
+    const quality_kind kind = quality_of(self);
     for (size_t v = 0; v < self->count; v++) {
         points[v] = (plot_point){.x = self->variants[v].ms.median,
                                  .y = quality(self, v),
                                  .label = self->variants[v].name,
                                  .tone = (int)v};
     }
-    snprintf(title, sizeof title, "%s against latency",
-             has_labels(self) ? "Accuracy" : "Agreement");
+    snprintf(title, sizeof title, "%s against latency", kind.heading);
     report_figure_begin(page, title, "Up and to the left is better.");
-    plot_scatter(&page->body, title, "milliseconds for a batch, median", what, points, self->count);
+    plot_scatter(&page->body, title, "milliseconds for a batch, median", kind.axis, points,
+                 self->count);
     report_figure_end(page);
 }
 
@@ -200,7 +218,7 @@ static void add_variant_table(report *page, const comparison *self)
         report_cell(page, "%s", variant->name);
         report_cell_number(page, 100 * accuracy, 2);
         report_cell_number(page, v == 0 ? NAN : 100 * (accuracy - reference), 2);
-        report_cell_number(page, 100 * output.top1_agreement, 2);
+        report_cell_number(page, 100 * compare_agreement(self, variant), 2);
         report_cell_number(page, output.sqnr_db, 2);
         report_cell_number(page, variant->ms.median, 4);
         report_cell(page, "%llu", (unsigned long long)variant->weight_bytes);

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "tools/baseline.h"
-#include "tools/output.h"
 
 /* Layers in the terminal: those with the largest errors; the page and --json have all. */
 #define MOST_LAYERS 10
@@ -14,9 +13,16 @@
 void compare_describe_data(const comparison *self, char *text, size_t size)
 {
     const unsigned threads = self->call->common.threads;
-    snprintf(text, size, "%zu rows of %s in batches of %llu, %u thread%s, FP32 on %s",
-             self->data.rows, self->options->data, (unsigned long long)self->options->batch,
-             threads, threads == 1 ? "" : "s", self->engine_name);
+    char tokens[80] = "";
+    if (self->input.ids) {
+        const size_t first = self->x.offsets[self->data.first];
+        snprintf(tokens, sizeof tokens, " (%zu tokens, %zu lines cut)",
+                 requests_rows(&self->x) - first, self->x.truncated);
+    }
+    snprintf(text, size, "%zu %s of %s%s in batches of %llu, %u thread%s, FP32 on %s",
+             self->data.count, self->input.ids ? "lines" : "rows", self->options->data, tokens,
+             (unsigned long long)self->options->batch, threads, threads == 1 ? "" : "s",
+             self->engine_name);
 }
 
 int compare_describe_latency(const comparison *self, char *text, size_t size)
@@ -36,68 +42,139 @@ int compare_describe_latency(const comparison *self, char *text, size_t size)
 
 int compare_describe_calibration(const comparison *self, char *text, size_t size)
 {
-    if (self->calibration_rows == 0) {
+    if (self->calibrated == 0) {
         return 0;
     }
+    const char *what = self->input.ids ? "lines" : "rows";
     if (self->held_out > 0) {
         snprintf(text, size,
-                 "Static ranges: from the first %zu of the %zu rows, which are left out of the "
-                 "evaluation of every variant (--calibration-data gives other rows)",
-                 self->held_out, self->x.rows);
+                 "Static ranges: from the first %zu of the %zu %s, which are left out of the "
+                 "evaluation of every variant (--calibration-data gives other %s)",
+                 self->held_out, self->x.count, what, what);
     } else {
-        snprintf(text, size, "Static ranges: from %zu rows of %s", self->calibration_rows,
+        snprintf(text, size, "Static ranges: from %zu %s of %s", self->calibrated, what,
                  self->options->calibration_data);
     }
     return 1;
 }
 
-static void add_columns(table *rows, int wide)
+/* What a column is about: text has room for what is of use, wider formats have all of them. */
+typedef enum column_use { USE_ALWAYS, USE_CLASSES, USE_EMBEDDINGS } column_use;
+
+/* A column of the table of variants. */
+typedef struct variant_column {
+    const char *heading, *short_heading; /* NULL: not in text */
+    double (*value)(const comparison *self, const evaluate_variant *variant);
+    int decimals, short_decimals;
+    column_use use;
+} variant_column;
+
+static double accuracy_of(const comparison *self, const evaluate_variant *variant)
 {
-    table_column(rows, "variant", TABLE_LEFT);
-    table_column(rows, wide ? "accuracy %" : "acc %", TABLE_RIGHT);
-    table_column(rows, "points", TABLE_RIGHT);
-    table_column(rows, wide ? "top-1 agreement %" : "agree %", TABLE_RIGHT);
-    if (wide) {
-        table_column(rows, "mean cosine", TABLE_RIGHT);
-    }
-    table_column(rows, wide ? "least cosine" : "min cos", TABLE_RIGHT);
-    table_column(rows, wide ? "SQNR dB" : "SQNR", TABLE_RIGHT);
-    if (wide) {
-        table_column(rows, "max |error|", TABLE_RIGHT);
-        table_column(rows, "mean |error|", TABLE_RIGHT);
-        table_column(rows, "mean error %", TABLE_RIGHT);
-    }
-    table_column(rows, wide ? "ms per run" : "ms/run", TABLE_RIGHT);
-    table_column(rows, wide ? "weight bytes" : "bytes", TABLE_RIGHT);
+    return 100 * evaluate_share_correct(variant, &self->data);
+}
+
+static double points_of(const comparison *self, const evaluate_variant *variant)
+{
+    const evaluate_variant *reference = &self->variants[0];
+    return variant == reference ? NAN : accuracy_of(self, variant) - accuracy_of(self, reference);
+}
+
+static double agreement_of(const comparison *self, const evaluate_variant *variant)
+{
+    return 100 * compare_agreement(self, variant);
+}
+
+static double mean_cosine_of(const comparison *self, const evaluate_variant *variant)
+{
+    (void)self;
+    return dynq_metrics_result(&variant->output).cosine_mean;
+}
+
+static double least_cosine_of(const comparison *self, const evaluate_variant *variant)
+{
+    (void)self;
+    return dynq_metrics_result(&variant->output).cosine_min;
+}
+
+static double sqnr_of(const comparison *self, const evaluate_variant *variant)
+{
+    (void)self;
+    return dynq_metrics_result(&variant->output).sqnr_db;
+}
+
+static double max_error_of(const comparison *self, const evaluate_variant *variant)
+{
+    (void)self;
+    return dynq_metrics_result(&variant->output).max_abs_error;
+}
+
+static double mean_error_of(const comparison *self, const evaluate_variant *variant)
+{
+    (void)self;
+    return dynq_metrics_result(&variant->output).mean_abs_error;
+}
+
+static double mean_pct_of(const comparison *self, const evaluate_variant *variant)
+{
+    (void)self;
+    return dynq_metrics_result(&variant->output).mean_abs_pct_error;
+}
+
+static double ms_of(const comparison *self, const evaluate_variant *variant)
+{
+    (void)self;
+    return variant->ms.median;
+}
+
+static double bytes_of(const comparison *self, const evaluate_variant *variant)
+{
+    (void)self;
+    return (double)variant->weight_bytes;
+}
+
+static const variant_column columns[] = {
+    {"accuracy %", "acc %", accuracy_of, 2, 2, USE_CLASSES},
+    {"points", "points", points_of, 2, 2, USE_CLASSES},
+    {"top-1 agreement %", "agree %", agreement_of, 2, 2, USE_CLASSES},
+    {"mean cosine", "mean cos", mean_cosine_of, 6, 6, USE_EMBEDDINGS},
+    {"least cosine", "min cos", least_cosine_of, 6, 4, USE_ALWAYS},
+    {"SQNR dB", "SQNR", sqnr_of, 2, 1, USE_ALWAYS},
+    {"max |error|", "max |err|", max_error_of, 6, 5, USE_EMBEDDINGS},
+    {"mean |error|", NULL, mean_error_of, 6, 0, USE_ALWAYS},
+    {"mean error %", NULL, mean_pct_of, 4, 0, USE_ALWAYS},
+    {"ms per run", "ms/run", ms_of, 4, 4, USE_ALWAYS},
+    {"weight bytes", "bytes", bytes_of, 0, 0, USE_ALWAYS},
+};
+
+static int is_shown(const comparison *self, const variant_column *column)
+{
+    const column_use hidden =
+        self->input.ids && self->labels == NULL ? USE_CLASSES : USE_EMBEDDINGS;
+    return self->call->common.format != TABLE_TEXT ||
+           (column->short_heading != NULL && column->use != hidden);
 }
 
 static void print_variants(const comparison *self)
 {
+    const size_t count = sizeof columns / sizeof *columns;
     const table_format format = self->call->common.format;
-    const int wide = format != TABLE_TEXT;
+    const int text = format == TABLE_TEXT;
     table *rows = table_create();
-    add_columns(rows, wide);
-    const double reference = evaluate_share_correct(&self->variants[0], &self->data);
+    table_column(rows, "variant", TABLE_LEFT);
+    for (size_t c = 0; c < count; c++) {
+        if (is_shown(self, &columns[c])) {
+            table_column(rows, text ? columns[c].short_heading : columns[c].heading, TABLE_RIGHT);
+        }
+    }
     for (size_t v = 0; v < self->count; v++) {
-        const evaluate_variant *variant = &self->variants[v];
-        const dynq_metrics_summary output = dynq_metrics_result(&variant->output);
-        const double accuracy = evaluate_share_correct(variant, &self->data);
-        table_text(rows, variant->name);
-        table_number(rows, 100 * accuracy, 2);
-        table_number(rows, v == 0 ? NAN : 100 * (accuracy - reference), 2);
-        table_number(rows, 100 * output.top1_agreement, 2);
-        if (wide) {
-            table_number(rows, output.cosine_mean, 6);
+        table_text(rows, self->variants[v].name);
+        for (size_t c = 0; c < count; c++) {
+            if (is_shown(self, &columns[c])) {
+                table_number(rows, columns[c].value(self, &self->variants[v]),
+                             text ? columns[c].short_decimals : columns[c].decimals);
+            }
         }
-        table_number(rows, output.cosine_min, wide ? 6 : 4);
-        table_number(rows, output.sqnr_db, wide ? 2 : 1);
-        if (wide) {
-            table_number(rows, output.max_abs_error, 6);
-            table_number(rows, output.mean_abs_error, 6);
-            table_number(rows, output.mean_abs_pct_error, 4);
-        }
-        table_number(rows, variant->ms.median, 4);
-        table_integer(rows, variant->weight_bytes);
     }
     table_print(rows, format, stdout);
     table_free(rows);
@@ -137,39 +214,78 @@ static double largest_error(const comparison *self, const size_t *layers, size_t
     return largest;
 }
 
+/* Names this long get a line of their own. */
+#define LONG_NAME     20
+#define ERROR_COLUMNS 4
+
+static int has_long_names(const comparison *self, const size_t *layers, size_t count)
+{
+    size_t longest = 0;
+    for (size_t i = 0; i < count; i++) {
+        const size_t width = table_display_width(self->inputs[layers[i]].layer);
+        longest = width > longest ? width : longest;
+    }
+    return longest > LONG_NAME;
+}
+
+/* What a layer's error is in one variant, in the columns behind the names. */
+static void add_error(table *rows, const evaluate_node *node, double largest)
+{
+    if (node == NULL) {
+        table_empty(rows);
+        table_empty(rows);
+        table_empty(rows);
+        table_text(rows, "");
+        return;
+    }
+    char bar[4 * BAR_CELLS + 4];
+    const double error = compare_error_pct(node);
+    make_bar(bar, sizeof bar, largest > 0 ? error / largest : 0);
+    table_number(rows, dynq_metrics_result(&node->metrics).sqnr_db, 1);
+    table_number(rows, error, 3);
+    table_number(rows, 100 * evaluate_share_outside(node), 3);
+    table_text(rows, bar);
+}
+
+static void add_layer(table *rows, const comparison *self, const char *name, int long_names,
+                      double largest)
+{
+    if (long_names) {
+        table_text(rows, name);
+        for (size_t c = 0; c < ERROR_COLUMNS; c++) {
+            table_text(rows, "");
+        }
+    }
+    for (size_t v = 1; v < self->count; v++) {
+        char variant[64];
+        if (long_names) {
+            snprintf(variant, sizeof variant, "  %s", self->variants[v].name);
+            table_text(rows, variant);
+        } else {
+            table_text(rows, v == 1 ? name : "");
+            table_text(rows, self->variants[v].name);
+        }
+        add_error(rows, compare_node(&self->variants[v], name), largest);
+    }
+}
+
 static void print_layers(const comparison *self)
 {
     size_t layers[MOST_LAYERS];
     const size_t count = compare_worst_layers(self, layers, MOST_LAYERS);
     const double largest = largest_error(self, layers, count);
+    const int long_names = has_long_names(self, layers, count);
     table *rows = table_create();
-    table_column(rows, "layer", TABLE_LEFT);
-    table_column(rows, "variant", TABLE_LEFT);
+    table_column(rows, "layer", TABLE_NAME);
+    if (!long_names) {
+        table_column(rows, "variant", TABLE_LEFT);
+    }
     table_column(rows, "SQNR dB", TABLE_RIGHT);
     table_column(rows, "error %", TABLE_RIGHT);
     table_column(rows, "outside %", TABLE_RIGHT);
     table_column(rows, "error", TABLE_LEFT);
     for (size_t i = 0; i < count; i++) {
-        const char *name = self->inputs[layers[i]].layer;
-        for (size_t v = 1; v < self->count; v++) {
-            const evaluate_node *node = compare_node(&self->variants[v], name);
-            table_text(rows, v == 1 ? name : "");
-            table_text(rows, self->variants[v].name);
-            if (node == NULL) {
-                table_empty(rows);
-                table_empty(rows);
-                table_empty(rows);
-                table_text(rows, "");
-                continue;
-            }
-            char bar[4 * BAR_CELLS + 4];
-            const double error = compare_error_pct(node);
-            make_bar(bar, sizeof bar, largest > 0 ? error / largest : 0);
-            table_number(rows, dynq_metrics_result(&node->metrics).sqnr_db, 1);
-            table_number(rows, error, 3);
-            table_number(rows, 100 * evaluate_share_outside(node), 3);
-            table_text(rows, bar);
-        }
+        add_layer(rows, self, self->inputs[layers[i]].layer, long_names, largest);
     }
     table_print(rows, self->call->common.format, stdout);
     table_free(rows);
@@ -226,75 +342,4 @@ void compare_print(const comparison *self)
             }
         }
     }
-}
-
-static json_t *node_json(const evaluate_node *node)
-{
-    const dynq_metrics_summary metrics = dynq_metrics_result(&node->metrics);
-    json_t *object = command_json_object();
-    command_json_set(object, "name", command_json_string(node->info.name));
-    command_json_set(object, "op", command_json_string(dynq_op_name(node->info.op)));
-    command_json_set(object, "sqnr_db", command_json_number(metrics.sqnr_db));
-    command_json_set(object, "cosine", command_json_number(metrics.cosine_mean));
-    command_json_set(object, "max_abs_error", command_json_number(metrics.max_abs_error));
-    command_json_set(object, "saturated_pct",
-                     command_json_number(100 * evaluate_share_outside(node)));
-    return object;
-}
-
-static json_t *variant_json(const comparison *self, const evaluate_variant *variant)
-{
-    const dynq_metrics_summary output = dynq_metrics_result(&variant->output);
-    json_t *object = command_json_object();
-    json_t *nodes = command_json_array();
-    for (size_t i = 0; i < variant->node_count; i++) {
-        command_json_append(nodes, node_json(&variant->nodes[i]));
-    }
-    command_json_set(object, "name", command_json_string(variant->name));
-    command_json_set(object, "accuracy",
-                     command_json_number(evaluate_share_correct(variant, &self->data)));
-    command_json_set(object, "top1_agreement", command_json_number(output.top1_agreement));
-    command_json_set(object, "cosine_mean", command_json_number(output.cosine_mean));
-    command_json_set(object, "cosine_min", command_json_number(output.cosine_min));
-    command_json_set(object, "sqnr_db", command_json_number(output.sqnr_db));
-    command_json_set(object, "max_abs_error", command_json_number(output.max_abs_error));
-    command_json_set(object, "mean_abs_error", command_json_number(output.mean_abs_error));
-    command_json_set(object, "mean_abs_pct_error", command_json_number(output.mean_abs_pct_error));
-    command_json_set(object, "ms_per_run", command_json_number(variant->ms.median));
-    command_json_set(object, "ms_engine", command_json_string(variant->ms_engine));
-    command_json_set(object, "weight_bytes", command_json_integer(variant->weight_bytes));
-    command_json_set(object, "nodes", nodes);
-    return object;
-}
-
-static json_t *calibration_json(const comparison *self)
-{
-    if (self->calibration_rows == 0) {
-        return json_null();
-    }
-    const char *separate = self->options->calibration_data;
-    json_t *object = command_json_object();
-    command_json_set(object, "data",
-                     command_json_string(separate != NULL ? separate : self->options->data));
-    command_json_set(object, "rows", command_json_integer(self->calibration_rows));
-    command_json_set(object, "held_out", command_json_integer(self->held_out));
-    return object;
-}
-
-void compare_print_json(const comparison *self)
-{
-    json_t *object = command_json_new("compare");
-    json_t *variants = command_json_array();
-    for (size_t v = 0; v < self->count; v++) {
-        command_json_append(variants, variant_json(self, &self->variants[v]));
-    }
-    command_json_set(object, "data", command_json_string(self->options->data));
-    command_json_set(object, "rows", command_json_integer(self->data.rows));
-    command_json_set(object, "batch", command_json_integer(self->options->batch));
-    command_json_set(object, "threads", command_json_integer(self->call->common.threads));
-    command_json_set(object, "fp32_engine", command_json_string(self->engine_name));
-    command_json_set(object, "reference", command_json_string(self->variants[0].name));
-    command_json_set(object, "calibration", calibration_json(self));
-    command_json_set(object, "variants", variants);
-    command_json_print(object);
 }

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <dynq/calibration.h>
 #include <dynq/quantize.h>
 
 #include "tools/allocate.h"
 #include "tools/baseline.h"
+#include "tools/calibration.h"
 #include "tools/inputs.h"
 
 /* Takes over the model reference and copies the name. */
@@ -93,16 +93,16 @@ static void name_of_file(const comparison *self, const char *path, const agreeme
     }
 }
 
-/* The width of the model's only input and its first output. */
+/* The model's only input and the output that is compared. */
 static exit_code shape_of(const comparison *self, const char *path, const dynq_model *model,
-                          size_t *inputs, size_t *outputs)
+                          model_slot *input, model_slot *output)
 {
     model_slot *slots = NULL;
     const size_t count = model_inputs(model, &slots);
-    *inputs = slots[0].columns;
+    *input = slots[0];
     free(slots);
     model_outputs(model, &slots);
-    *outputs = slots[0].columns;
+    *output = slots[model_main_output(model)];
     free(slots);
     if (count != 1) {
         return command_fail(self->call->command, EXIT_CODE_DATA,
@@ -112,9 +112,15 @@ static exit_code shape_of(const comparison *self, const char *path, const dynq_m
     return EXIT_CODE_DONE;
 }
 
+/* Whether the outputs of two models for the same input can be compared. */
+static int same_shape(const model_slot *a, const model_slot *b)
+{
+    return a->columns == b->columns && a->ids == b->ids && a->domain == b->domain;
+}
+
 exit_code compare_open_variants(comparison *self)
 {
-    size_t inputs = 0, outputs = 0;
+    model_slot output = {0};
     for (size_t i = 0; i < self->call->argument_count; i++) {
         const char *path = self->call->arguments[i];
         dynq_model *model = NULL;
@@ -129,19 +135,22 @@ exit_code compare_open_variants(comparison *self)
         if (found.int8 == 0) {
             time_on_all_engines(self, &self->variants[self->count - 1]);
         }
-        size_t columns = 0, classes = 0;
-        code = shape_of(self, path, model, &columns, &classes);
+        model_slot read = {0}, written = {0};
+        code = shape_of(self, path, model, &read, &written);
         if (code != EXIT_CODE_DONE) {
             return code;
         }
-        if (i > 0 && (columns != inputs || classes != outputs)) {
+        if (i > 0 && (!same_shape(&read, &self->input) || !same_shape(&written, &output))) {
             return command_fail(self->call->command, EXIT_CODE_DATA,
                                 "%s maps %zu inputs to %zu outputs, but the reference %s %zu to "
                                 "%zu; compare variants of one model",
-                                path, columns, classes, self->call->arguments[0], inputs, outputs);
+                                path, read.columns, written.columns, self->call->arguments[0],
+                                self->input.columns, output.columns);
         }
-        inputs = columns;
-        outputs = classes;
+        if (i == 0) {
+            self->input = read;
+            output = written;
+        }
     }
     if (self->count == 1 && examine(self->models[0]).int8 > 0) {
         return command_fail(self->call->command, EXIT_CODE_USAGE,
@@ -154,14 +163,14 @@ exit_code compare_open_variants(comparison *self)
 
 static dynq_status make_static(comparison *self, dynq_error *error)
 {
-    const int separate = self->calibration.rows > 0;
-    const data_matrix *source = separate ? &self->calibration : &self->x;
-    const size_t rows = separate ? source->rows : self->held_out;
+    const int separate = self->calibration.count > 0;
+    const requests *source = separate ? &self->calibration : &self->x;
+    const size_t count = separate ? source->count : self->held_out;
     dynq_calibration *calibration = NULL;
     dynq_status status = dynq_calibration_create(self->models[0], NULL, &calibration, error);
     if (status == DYNQ_OK) {
-        status = dynq_calibration_run(calibration, self->models[0], source->values, rows, 0,
-                                      self->call->common.threads, error);
+        status = calibration_run(calibration, self->models[0], source, count,
+                                 self->call->common.threads, NULL, NULL, error);
     }
     dynq_model *model = NULL;
     if (status == DYNQ_OK) {
@@ -173,7 +182,7 @@ static dynq_status make_static(comparison *self, dynq_error *error)
     }
     dynq_calibration_free(calibration);
     if (status == DYNQ_OK) {
-        self->calibration_rows = rows;
+        self->calibrated = count;
         add_variant(self, "int8-static-max", model, 0, NULL);
     }
     return status;

@@ -115,7 +115,7 @@ static dynq_status convert(const data_stream *stream, const unsigned char *chunk
     if (fitting < count) {
         const uint64_t start = stream->offset - count * element.bytes;
         return data_fail(error, DYNQ_ERR_LIMIT, stream->path, start + fitting * element.bytes,
-                         "a label does not fit 32 bits; labels are class numbers from 0 on");
+                         "a number does not fit 32 bits; labels and ids count from 0 on");
     }
     return DYNQ_OK;
 }
@@ -282,7 +282,17 @@ void data_matrix_free(data_matrix *matrix)
     *matrix = (data_matrix){.values = NULL};
 }
 
-static dynq_status read_label_header(data_stream *stream, data_header *header, dynq_error *error)
+/* Classes, or ids for embeddings. */
+typedef struct integer_kind {
+    const char *name;
+    size_t most_rank;
+} integer_kind;
+
+static const integer_kind label_kind = {"labels", 1};
+static const integer_kind id_kind = {"ids", 2};
+
+static dynq_status read_integer_header(data_stream *stream, const integer_kind *kind,
+                                       data_header *header, dynq_error *error)
 {
     dynq_status status;
     if (data_npy_matches(stream)) {
@@ -290,50 +300,91 @@ static dynq_status read_label_header(data_stream *stream, data_header *header, d
     } else if (data_idx_matches(stream)) {
         status = data_idx_header(stream, header, error);
     } else {
-        status = data_fail(error, DYNQ_ERR_FORMAT, stream->path, 0,
-                           "neither IDX nor npy by its first bytes; labels need one of them");
+        status =
+            data_fail(error, DYNQ_ERR_FORMAT, stream->path, 0,
+                      "neither IDX nor npy by its first bytes; %s need one of them", kind->name);
     }
     if (status != DYNQ_OK) {
         return status;
     }
     if (header->element.kind == 'f') {
         return data_fail(error, DYNQ_ERR_TYPE, stream->path, DYNQ_NO_OFFSET,
-                         "labels are floats; convert them with x.astype(numpy.int32)");
+                         "%s are floats; convert them with x.astype(numpy.int32)", kind->name);
     }
-    if (header->rank != 1) {
+    if (header->rank == 0 || header->rank > kind->most_rank) {
         return data_fail(error, DYNQ_ERR_SHAPE, stream->path, DYNQ_NO_OFFSET,
-                         "labels of rank %zu; one number per row (rank 1) is needed", header->rank);
+                         "%s of rank %zu; %s is needed", kind->name, header->rank,
+                         kind->most_rank == 1 ? "one number per row (rank 1)"
+                                              : "rank 1, or 2 with a row for each request,");
     }
-    if (header->shape[0] == 0) {
-        return data_fail(error, DYNQ_ERR_SHAPE, stream->path, DYNQ_NO_OFFSET,
-                         "the file holds no labels");
+    uint64_t count = 1;
+    for (size_t i = 0; i < header->rank; i++) {
+        if (header->shape[i] == 0) {
+            return data_fail(error, DYNQ_ERR_SHAPE, stream->path, DYNQ_NO_OFFSET,
+                             "the file holds no %s", kind->name);
+        }
+        if (__builtin_mul_overflow(count, header->shape[i], &count) || count > SIZE_MAX / 8) {
+            return fail_shape(stream, error);
+        }
     }
-    return header->shape[0] > SIZE_MAX / 8 ? fail_shape(stream, error) : DYNQ_OK;
+    return DYNQ_OK;
 }
 
-dynq_status data_read_labels(const char *path, int32_t **labels, size_t *count, dynq_error *error)
+/* *values is malloc'ed; *count says how many. */
+static dynq_status read_integers(const char *path, const integer_kind *kind, data_header *header,
+                                 int32_t **values, size_t *count, dynq_error *error)
 {
     data_stream stream;
-    data_header header = {.rank = 0};
-    void *values = NULL;
-    size_t total = 0;
+    void *read = NULL;
+    size_t total = 0, wanted = 1;
     dynq_status status = data_stream_open(path, &stream, error);
     if (status == DYNQ_OK) {
-        status = read_label_header(&stream, &header, error);
+        status = read_integer_header(&stream, kind, header, error);
     }
     if (status == DYNQ_OK) {
-        status = read_elements(&stream, header.element, (size_t)header.shape[0], false, true,
-                               &values, &total, error);
+        for (size_t i = 0; i < header->rank; i++) {
+            wanted *= (size_t)header->shape[i];
+        }
+        status = read_elements(&stream, header->element, wanted, false, true, &read, &total, error);
     }
     if (status == DYNQ_OK) {
         status = data_stream_finish(&stream, error);
     }
     data_stream_close(&stream);
     if (status != DYNQ_OK) {
-        free(values);
+        free(read);
         return status;
     }
-    *labels = values;
+    *values = read;
     *count = total;
     return DYNQ_OK;
+}
+
+dynq_status data_read_labels(const char *path, int32_t **labels, size_t *count, dynq_error *error)
+{
+    data_header header = {.rank = 0};
+    return read_integers(path, &label_kind, &header, labels, count, error);
+}
+
+dynq_status data_read_integers(const char *path, data_integers *integers, dynq_error *error)
+{
+    data_header header = {.rank = 0};
+    size_t count = 0;
+    const dynq_status status =
+        read_integers(path, &id_kind, &header, &integers->values, &count, error);
+    if (status == DYNQ_OK) {
+        integers->rank = header.rank;
+        integers->rows = (size_t)header.shape[0];
+        integers->columns = header.rank == 2 ? (size_t)header.shape[1] : 1;
+    }
+    return status;
+}
+
+int data_is_npy(const char *path)
+{
+    data_stream stream;
+    const int matches =
+        data_stream_open(path, &stream, NULL) == DYNQ_OK && data_npy_matches(&stream);
+    data_stream_close(&stream);
+    return matches;
 }

@@ -21,6 +21,18 @@ dynq_status data_read_matrix(const char *path, size_t columns, data_matrix *matr
                              dynq_error *error);
 void data_matrix_free(data_matrix *matrix);
 
+/* Whether the file begins as npy; not if it cannot be read. */
+int data_is_npy(const char *path);
+
+typedef struct data_integers {
+    size_t rank;          /* 1 or 2 */
+    size_t rows, columns; /* rank 1: one column */
+    int32_t *values;      /* [rows][columns], malloc'ed */
+} data_integers;
+
+/* Integers of 32 bits: npy of rank 1 or 2, also gzip. Errors as above. */
+dynq_status data_read_integers(const char *path, data_integers *integers, dynq_error *error);
+
 /* Class labels: IDX u8 of rank 1 (also gzip) or npy of integers of rank 1. malloc'ed into *labels.
  */
 dynq_status data_read_labels(const char *path, int32_t **labels, size_t *count, dynq_error *error);
@@ -28,5 +40,18 @@ dynq_status data_read_labels(const char *path, int32_t **labels, size_t *count, 
 /* Writes [rows][columns] f32 as npy: temporary file, synced, renamed. DYNQ_ERR_IO. */
 dynq_status data_write_npy(const char *path, const float *values, size_t rows, size_t columns,
                            dynq_error *error);
+
+/* The same, row by row. */
+typedef struct npy_writer npy_writer;
+
+/* What is not a regular file (a pipe) is written when the writer is closed. */
+dynq_status data_npy_create(const char *path, size_t columns, npy_writer **writer,
+                            dynq_error *error);
+dynq_status data_npy_append(npy_writer *writer, const float *values, size_t rows,
+                            dynq_error *error);
+/* The file is there when this succeeded, and frees the writer in any case. */
+dynq_status data_npy_finish(npy_writer *writer, dynq_error *error);
+/* Leaves everything as it was before. NULL is fine. */
+void data_npy_abandon(npy_writer *writer);
 
 #endif

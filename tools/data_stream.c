@@ -137,8 +137,9 @@ static dynq_status start_unpacker(data_stream *stream, dynq_error *error)
 dynq_status data_stream_open(const char *path, data_stream *stream, dynq_error *error)
 {
     memset(stream, 0, sizeof *stream);
-    stream->path = path;
-    stream->file = fopen(path, "rb");
+    const bool standard = strcmp(path, "-") == 0;
+    stream->path = standard ? "standard input" : path;
+    stream->file = standard ? stdin : fopen(path, "rb");
     if (stream->file == NULL) {
         return data_fail(error, DYNQ_ERR_IO, path, DYNQ_NO_OFFSET, "cannot open: %s",
                          strerror(errno));
@@ -164,7 +165,7 @@ void data_stream_close(data_stream *stream)
         inflateEnd(&stream->unpacker);
     }
     free(stream->packed);
-    if (stream->file != NULL) {
+    if (stream->file != NULL && stream->file != stdin) {
         fclose(stream->file);
     }
     memset(stream, 0, sizeof *stream);

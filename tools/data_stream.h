@@ -27,7 +27,8 @@ typedef struct data_stream {
 dynq_status data_fail(dynq_error *error, dynq_status status, const char *path, uint64_t offset,
                       const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* `path` stays borrowed until data_stream_close(), which must be called in any case. */
+/* "-" is the standard input. `path` stays borrowed until data_stream_close(), which must be called
+ * in any case. */
 dynq_status data_stream_open(const char *path, data_stream *stream, dynq_error *error);
 void data_stream_close(data_stream *stream);
 

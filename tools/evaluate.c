@@ -6,33 +6,42 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct observer observer;
+
 typedef struct evaluation {
     evaluate_variant *variants;
+    observer *observers; /* of each variant */
     size_t count;
     const evaluate_data *data;
     const evaluate_options *options;
-    float *
-        *reference; /* of each node of the reference: its values in this batch, NULL for inputs */
+    size_t most_rows, most_requests; /* of a batch */
+    /* Of each node of the reference: its values in this batch, NULL for inputs. */
+    float **reference;
     evaluate_input *inputs;
     size_t *input_values; /* of each of `inputs`: the node that is read */
     size_t input_count;
 } evaluation;
 
 /* What the taps of one variant share. */
-typedef struct observer {
+struct observer {
     evaluation *evaluation;
     size_t variant;
     long *entry; /* of each node of the variant's model: its place in nodes, -1 for none */
     dynq_tap *taps;
     size_t tap_count;
     runner runner;
-} observer;
+};
 
 static dynq_node_info node_of(const dynq_model *model, size_t index)
 {
     dynq_node_info info = {.size = sizeof info};
     dynq_model_node(model, index, &info);
     return info;
+}
+
+static int is_input(const dynq_node_info *node)
+{
+    return node->op == DYNQ_OP_INPUT || node->op == DYNQ_OP_IDS;
 }
 
 /* Rows x columns floats of node `index`, seen while the variant ran or read by it from outside. */
@@ -88,14 +97,14 @@ static void match_nodes(observer *self)
         const dynq_node_info info = node_of(variant->model, i);
         self->entry[i] = -1;
         variant->weight_bytes += info.weight_bytes;
-        if (info.op == DYNQ_OP_INPUT) {
+        if (is_input(&info)) {
             continue;
         }
         self->taps[self->tap_count++] =
             (dynq_tap){.node = info.name, .function = observe, .context = self};
         const long twin = dynq_model_find(reference, info.name);
         if (twin >= 0 && node_of(reference, (size_t)twin).n == info.n &&
-            node_of(reference, (size_t)twin).op != DYNQ_OP_INPUT) {
+            node_of(reference, (size_t)twin).domain == info.domain) {
             self->entry[i] = (long)variant->node_count;
             variant->nodes[variant->node_count++] = (evaluate_node){
                 .info = info, .reference = twin, .input = self->entry[info.inputs[0]]};
@@ -112,8 +121,10 @@ static void list_inputs(evaluation *self)
     self->input_values = allocate(total, sizeof *self->input_values);
     for (size_t i = 0; i < total; i++) {
         const dynq_node_info info = node_of(model, i);
-        if (info.op != DYNQ_OP_INPUT) {
-            self->reference[i] = allocate(self->options->batch * info.n, sizeof(float));
+        if (!is_input(&info)) {
+            const size_t rows =
+                info.domain == DYNQ_DOMAIN_SEGMENTS ? self->most_requests : self->most_rows;
+            self->reference[i] = allocate(rows * info.n, sizeof(float));
         }
         if (info.op == DYNQ_OP_LINEAR) {
             const dynq_node_info value = node_of(model, info.inputs[0]);
@@ -130,7 +141,8 @@ static dynq_status start(observer *self, dynq_error *error)
     const evaluate_variant *variant = &self->evaluation->variants[self->variant];
     match_nodes(self);
     const dynq_session_options session = {.size = sizeof session,
-                                          .max_rows = options->batch,
+                                          .max_rows = self->evaluation->most_rows,
+                                          .max_segments = self->evaluation->most_requests,
                                           .threads = options->threads,
                                           .kernel = options->kernel,
                                           .engine = variant->engine,
@@ -149,49 +161,57 @@ static size_t index_of_largest(const float *row, size_t columns)
     return best;
 }
 
-/* Runs rows [first, first + rows) through one variant. */
-static dynq_status run_batch(observer *self, const float *expected, size_t first, size_t rows,
-                             dynq_error *error)
+/* Runs `count` requests from `first` on through one variant. */
+static dynq_status run_batch(observer *self, size_t first, size_t count, dynq_error *error)
 {
-    const evaluate_data *data = self->evaluation->data;
-    evaluate_variant *variant = &self->evaluation->variants[self->variant];
-    const float *x = data->x + first * data->columns;
-    const dynq_status status = runner_run(&self->runner, &x, rows, error);
+    const evaluation *all = self->evaluation;
+    const evaluate_data *data = all->data;
+    evaluate_variant *variant = &all->variants[self->variant];
+    const void *x = requests_at(data->requests, first);
+    const runner_batch batch = {
+        .inputs = &x, .offsets = data->requests->offsets + first, .segments = count};
+    const dynq_status status = runner_run(&self->runner, &batch, error);
     if (status != DYNQ_OK) {
         return status;
     }
     const size_t total = dynq_model_node_count(variant->model);
     for (size_t i = 0; i < total; i++) {
         if (node_of(variant->model, i).op == DYNQ_OP_INPUT) {
-            observe(self, i, rows, data->columns, x, data->columns);
+            const size_t columns = data->requests->columns;
+            observe(self, i, self->runner.rows, columns, x, columns);
         }
     }
-    const size_t columns = self->runner.output_columns[0];
-    const float *y = runner_output(&self->runner, 0);
-    dynq_metrics_add(&variant->output, rows, columns, expected, 0, y, 0);
-    variant->rows += rows;
-    for (size_t r = 0; r < rows && data->labels != NULL; r++) {
-        variant->correct +=
-            (size_t)data->labels[first + r] == index_of_largest(y + r * columns, columns);
+    const size_t output = model_main_output(variant->model);
+    const size_t columns = self->runner.outputs[output].columns;
+    const float *y = runner_output(&self->runner, output);
+    const runner *reference = &all->observers[0].runner;
+    const float *expected = runner_output(reference, model_main_output(all->variants[0].model));
+    dynq_metrics_add(&variant->output, runner_output_rows(&self->runner, output), columns, expected,
+                     0, y, 0);
+    variant->requests += count;
+    for (size_t r = 0; r < count && data->labels != NULL; r++) {
+        variant->correct += (size_t)data->labels[first - data->first + r] ==
+                            index_of_largest(y + r * columns, columns);
     }
     return DYNQ_OK;
 }
 
-static dynq_status run_all(evaluation *self, observer *observers, dynq_error *error)
+static dynq_status run_all(evaluation *self, dynq_error *error)
 {
     const evaluate_options *options = self->options;
-    for (size_t first = 0; first < self->data->rows; first += options->batch) {
-        const size_t left = self->data->rows - first;
-        const size_t rows = left < options->batch ? left : options->batch;
+    const evaluate_data *data = self->data;
+    const size_t end = data->first + data->count;
+    for (size_t first = data->first; first < end;) {
+        const size_t count = requests_batch(data->requests, first, end, options->batch);
         for (size_t v = 0; v < self->count; v++) {
-            const dynq_status status = run_batch(
-                &observers[v], runner_output(&observers[0].runner, 0), first, rows, error);
+            const dynq_status status = run_batch(&self->observers[v], first, count, error);
             if (status != DYNQ_OK) {
                 return status;
             }
         }
+        first += count;
         if (options->advance != NULL) {
-            options->advance(options->context, (double)(first + rows) / (double)self->data->rows);
+            options->advance(options->context, (double)(first - data->first) / (double)data->count);
         }
     }
     return DYNQ_OK;
@@ -204,13 +224,16 @@ dynq_status evaluate_accuracy(evaluate_variant *variants, size_t count, const ev
     evaluation self = {.variants = variants, .count = count, .data = data, .options = options};
     observer *observers = allocate(count, sizeof *observers);
     dynq_status status = DYNQ_OK;
+    self.observers = observers;
+    requests_largest_batch(data->requests, data->first, data->first + data->count, options->batch,
+                           &self.most_rows, &self.most_requests);
     list_inputs(&self);
     for (size_t v = 0; v < count && status == DYNQ_OK; v++) {
         observers[v] = (observer){.evaluation = &self, .variant = v};
         status = start(&observers[v], error);
     }
     if (status == DYNQ_OK) {
-        status = run_all(&self, observers, error);
+        status = run_all(&self, error);
     }
     for (size_t v = 0; v < count; v++) {
         runner_free(&observers[v].runner);
@@ -240,10 +263,11 @@ typedef struct contestant {
 } contestant;
 
 static dynq_status prepare(contestant *self, const evaluate_options *options, size_t rows,
-                           dynq_error *error)
+                           size_t count, dynq_error *error)
 {
     const dynq_session_options session = {.size = sizeof session,
                                           .max_rows = rows,
+                                          .max_segments = count,
                                           .threads = options->threads,
                                           .kernel = options->kernel,
                                           .engine = self->engine,
@@ -254,7 +278,12 @@ static dynq_status prepare(contestant *self, const evaluate_options *options, si
 dynq_status evaluate_latency(evaluate_variant *variants, size_t count, const evaluate_data *data,
                              const evaluate_options *options, dynq_error *error)
 {
-    const size_t rows = data->rows < options->batch ? data->rows : options->batch;
+    const requests *set = data->requests;
+    const size_t together =
+        requests_batch(set, data->first, data->first + data->count, options->batch);
+    const size_t *offsets = set->offsets + data->first;
+    const void *x = requests_at(set, data->first);
+    const runner_batch batch = {.inputs = &x, .offsets = offsets, .segments = together};
     contestant *all = allocate(count * EVALUATE_MAX_TIMED, sizeof *all);
     runner_timing *lines = allocate(count * EVALUATE_MAX_TIMED, sizeof *lines);
     size_t line_count = 0;
@@ -265,9 +294,8 @@ dynq_status evaluate_latency(evaluate_variant *variants, size_t count, const eva
             contestant *one = &all[line_count];
             one->variant = &variants[v];
             one->engine = variants[v].timed_count > 0 ? variants[v].timed[e] : variants[v].engine;
-            status = prepare(one, options, rows, error);
-            lines[line_count++] =
-                (runner_timing){.runner = &one->runner, .inputs = &data->x, .rows = rows};
+            status = prepare(one, options, offsets[together] - offsets[0], together, error);
+            lines[line_count++] = (runner_timing){.runner = &one->runner, .batch = batch};
         }
     }
     if (status == DYNQ_OK) {
@@ -299,9 +327,9 @@ void evaluate_free(evaluate_variant *variants, size_t count)
 
 double evaluate_share_correct(const evaluate_variant *variant, const evaluate_data *data)
 {
-    return data->labels == NULL || variant->rows == 0
+    return data->labels == NULL || variant->requests == 0
                ? NAN
-               : (double)variant->correct / (double)variant->rows;
+               : (double)variant->correct / (double)variant->requests;
 }
 
 double evaluate_share_outside(const evaluate_node *node)

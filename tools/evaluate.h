@@ -4,6 +4,7 @@
 #define DYNQ_TOOLS_EVALUATE_H
 
 #include "tools/histogram.h"
+#include "tools/requests.h"
 #include "tools/runner.h"
 
 #include <dynq/compare.h>
@@ -35,9 +36,9 @@ typedef struct evaluate_variant {
     const dynq_engine *timed[EVALUATE_MAX_TIMED];
     size_t timed_count;
     /* Results. */
-    dynq_metrics output; /* of the first output */
-    uint64_t correct;    /* rows whose largest output is at their label */
-    size_t rows;
+    dynq_metrics output; /* of model_main_output() */
+    uint64_t correct;    /* requests whose largest output is at their label */
+    size_t requests;
     evaluate_node *nodes;
     size_t node_count;
     statistics ms;         /* of a run of one batch */
@@ -52,14 +53,15 @@ typedef struct evaluate_input {
     histogram seen;
 } evaluate_input;
 
+/* Requests [first, first + count) for the model's only input. */
 typedef struct evaluate_data {
-    const float *x; /* [rows][columns] of the model's only input */
-    size_t rows, columns;
-    const int32_t *labels; /* NULL: none */
+    const requests *requests;
+    size_t first, count;
+    const int32_t *labels; /* of the first and those that follow; NULL: none */
 } evaluate_data;
 
 typedef struct evaluate_options {
-    size_t batch;
+    size_t batch; /* requests that run together, at most: see requests_batch() */
     uint32_t threads;
     const char *kernel;
     size_t repeat; /* as in runner_measure() */
@@ -82,7 +84,7 @@ dynq_status evaluate_latency(evaluate_variant *variants, size_t count, const eva
 /* Frees the results of the variants, not their models. */
 void evaluate_free(evaluate_variant *variants, size_t count);
 
-/* Share of the rows with the right class, NaN without labels. */
+/* Share of the requests with the right class, NaN without labels. */
 double evaluate_share_correct(const evaluate_variant *variant, const evaluate_data *data);
 /* Share of the inputs outside the static range; 0 for every other node. */
 double evaluate_share_outside(const evaluate_node *node);

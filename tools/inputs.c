@@ -2,17 +2,43 @@
 
 #include "tools/allocate.h"
 
-#include <math.h>
+#include <string.h>
+
+static size_t smaller(size_t limit, size_t other)
+{
+    return limit == 0 || other < limit ? other : limit;
+}
+
+/* What the embeddings of a model allow. */
+static void limit_ids(const dynq_model *model, model_slot *slot)
+{
+    dynq_node_info node = {.size = sizeof node};
+    for (size_t i = 0; dynq_model_node(model, i, &node) == DYNQ_OK; i++) {
+        dynq_node_info source = {.size = sizeof source};
+        if (node.op == DYNQ_OP_POSITION) {
+            slot->longest = smaller(slot->longest, node.table_rows - node.first);
+        } else if (node.op == DYNQ_OP_EMBEDDING &&
+                   dynq_model_node(model, node.inputs[0], &source) == DYNQ_OK &&
+                   strcmp(source.name, slot->name) == 0) {
+            slot->id_count = smaller(slot->id_count, node.table_rows);
+        }
+    }
+}
 
 size_t model_inputs(const dynq_model *model, model_slot **slots)
 {
-    const size_t nodes = dynq_model_node_count(model);
     size_t count = 0;
-    *slots = allocate(nodes, sizeof **slots);
-    for (size_t i = 0; i < nodes; i++) {
-        dynq_node_info node = {.size = sizeof node};
-        if (dynq_model_node(model, i, &node) == DYNQ_OK && node.op == DYNQ_OP_INPUT) {
-            (*slots)[count++] = (model_slot){node.name, node.n};
+    dynq_node_info node = {.size = sizeof node};
+    *slots = allocate(dynq_model_node_count(model), sizeof **slots);
+    for (size_t i = 0; dynq_model_node(model, i, &node) == DYNQ_OK; i++) {
+        const int ids = node.op == DYNQ_OP_IDS;
+        if (ids || node.op == DYNQ_OP_INPUT) {
+            model_slot *slot = &(*slots)[count++];
+            *slot = (model_slot){
+                .name = node.name, .columns = ids ? 1 : node.n, .ids = ids, .domain = node.domain};
+            if (ids) {
+                limit_ids(model, slot);
+            }
         }
     }
     return count;
@@ -28,35 +54,19 @@ size_t model_outputs(const dynq_model *model, model_slot **slots)
         dynq_model_output(model, i, &(*slots)[i].name, &index);
         dynq_model_node(model, index, &node);
         (*slots)[i].columns = node.n;
+        (*slots)[i].domain = node.domain;
     }
     return count;
 }
 
-exit_code inputs_read(const command_call *call, const char *path, size_t columns,
-                      data_matrix *matrix)
+size_t model_main_output(const dynq_model *model)
 {
-    dynq_error error = {0};
-    const dynq_status status = data_read_matrix(path, columns, matrix, &error);
-    if (status != DYNQ_OK) {
-        return command_fail_status(call->command, status, &error, path);
-    }
-    exit_code code = EXIT_CODE_DONE;
-    if (matrix->rows == 0) {
-        code =
-            command_fail(call->command, EXIT_CODE_DATA, "%s: has no rows: give at least one", path);
-    }
-    const size_t count = matrix->rows * matrix->columns;
-    for (size_t i = 0; i < count && code == EXIT_CODE_DONE; i++) {
-        if (!isfinite(matrix->values[i])) {
-            code = command_fail(call->command, EXIT_CODE_DATA,
-                                "%s: row %zu, column %zu (counted from 0) is %s: replace it by a "
-                                "finite number",
-                                path, i / matrix->columns, i % matrix->columns,
-                                isnan(matrix->values[i]) ? "NaN" : "infinite");
+    const char *name = NULL;
+    size_t index = 0;
+    for (size_t i = 0; dynq_model_output(model, i, &name, &index) == DYNQ_OK; i++) {
+        if (strcmp(name, "sentence_embedding") == 0) {
+            return i;
         }
     }
-    if (code != EXIT_CODE_DONE) {
-        data_matrix_free(matrix);
-    }
-    return code;
+    return 0;
 }

@@ -1,9 +1,6 @@
-/* What a model reads and writes, and checks of the data it is given. */
+/* What a model reads and writes. */
 #ifndef DYNQ_TOOLS_INPUTS_H
 #define DYNQ_TOOLS_INPUTS_H
-
-#include "tools/command.h"
-#include "tools/data.h"
 
 #include <dynq/model.h>
 #include <stddef.h>
@@ -11,17 +8,18 @@
 typedef struct model_slot {
     const char *name; /* belongs to the model */
     size_t columns;
+    int ids;            /* an input of int32_t ids, of one column, instead of floats */
+    dynq_domain domain; /* what its rows are */
+    size_t id_count;    /* of ids: those that every embedding has a row for */
+    size_t longest; /* of ids: rows of the longest request, by the position embeddings; 0: any */
 } model_slot;
 
 /* Inputs in the order of the nodes; *slots is released with free(). */
 size_t model_inputs(const dynq_model *model, model_slot **slots);
 /* Outputs in the order of the model; *slots is released with free(). */
 size_t model_outputs(const dynq_model *model, model_slot **slots);
-
-/* Reads `path` as rows for an input of `columns` columns: data_read_matrix(), at least one row, no
- * NaN or Inf. On failure prints the error, with row and column in the file, and returns its exit
- * code. */
-exit_code inputs_read(const command_call *call, const char *path, size_t columns,
-                      data_matrix *matrix);
+/* The output that embeddings are taken from and that comparisons are about: "sentence_embedding",
+ * or else the first. */
+size_t model_main_output(const dynq_model *model);
 
 #endif

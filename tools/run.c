@@ -1,11 +1,11 @@
 #include "tools/command.h"
 
 #include "tools/allocate.h"
-#include "tools/inputs.h"
+#include "tools/data.h"
 #include "tools/output.h"
-#include "tools/statistics.h"
+#include "tools/requests.h"
+#include "tools/runner.h"
 
-#include <dynq/session.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,13 +14,9 @@
 
 typedef struct run_options {
     option_list inputs;
-    const char *out, *output;
+    const char *out, *output, *segments;
     uint64_t batch;
-    int segments;
 } run_options;
-
-/* The choices of --segments. */
-enum { SEGMENTS_ROWS = 1, SEGMENTS_NONE };
 
 static const option_entry entries[] = {
     {.name = "input",
@@ -28,7 +24,9 @@ static const option_entry entries[] = {
      .kind = OPTION_LIST,
      .offset = offsetof(run_options, inputs),
      .argument = "[NAME=]FILE",
-     .help = "rows to run: npy, IDX (also gzip) or raw f32; once for each input of the model",
+     .help =
+         "what to run: npy, IDX (also gzip) or raw f32; for an input of ids npy of integers or a "
+         "text file; once for each input of the model",
      .required = 1},
     {.name = "out",
      .letter = 'o',
@@ -47,16 +45,18 @@ static const option_entry entries[] = {
      .kind = OPTION_UNSIGNED,
      .offset = offsetof(run_options, batch),
      .argument = "N",
-     .help = "rows of a batch",
+     .help = "requests of a batch, texts up to 2048 tokens; with --segments none, rows",
      .initial = "64",
      .low = 1,
      .high = 1e6},
     {.name = "segments",
-     .kind = OPTION_CHOICE,
+     .kind = OPTION_STRING,
      .offset = offsetof(run_options, segments),
-     .help = "rows: each row is a request with ranges of its own; none: a batch is one request",
-     .initial = "rows",
-     .choices = "rows|none"},
+     .argument = "HOW",
+     .help =
+         "what is a request, with ranges of its own: rows: each row of a file, a file of ids of "
+         "rank 1, or a line of text; none: a batch; otherwise an npy file with the rows of each",
+     .initial = "rows"},
     {.name = NULL},
 };
 
@@ -66,16 +66,14 @@ typedef struct job {
     dynq_model *model;
     model_slot *inputs, *outputs;
     size_t input_count, output_count;
-    const char **files; /* per input */
-    data_matrix *data;  /* per input */
-    size_t chosen;      /* the output that is written */
-    size_t rows;        /* of all the data */
-    size_t batch;       /* rows of a batch */
-    float *result;      /* [rows][columns of the chosen output] */
-    float **unwanted;   /* per output that is not chosen: [batch][columns] */
-    size_t *offsets;    /* [batch + 1], NULL with --segments none */
-    dynq_binding *bindings;
-    dynq_session *session;
+    const char **files;    /* per input */
+    requests *data;        /* per input */
+    const requests *shape; /* the one of them that says what a request is */
+    size_t chosen;         /* the output that is written */
+    size_t batch;          /* requests of a batch; with --segments none, its rows */
+    float *result;         /* [rows][columns of the chosen output] */
+    size_t rows;           /* of the result so far */
+    runner runner;
     double ms;
 } job;
 
@@ -150,109 +148,163 @@ static exit_code choose_output(job *self)
     return EXIT_CODE_DONE;
 }
 
+/* Whether each batch is one request. */
+static int is_none(const run_options *options)
+{
+    return strcmp(options->segments, "none") == 0;
+}
+
+/* Requests as the file says that --segments names. */
+static exit_code cut_as_told(job *self, requests *data)
+{
+    const run_options *options = self->call->options;
+    const command *own = self->call->command;
+    const char *path = options->segments;
+    const size_t rows = requests_rows(data);
+    data_integers read = {0};
+    dynq_error error = {0};
+    const dynq_status status = data_read_integers(path, &read, &error);
+    if (status != DYNQ_OK) {
+        return command_fail_status(own, status, &error, path);
+    }
+    const size_t count = read.rows * read.columns;
+    size_t *lengths = allocate(count, sizeof *lengths);
+    size_t sum = 0;
+    exit_code code = EXIT_CODE_DONE;
+    for (size_t i = 0; i < count && code == EXIT_CODE_DONE; i++) {
+        if (read.values[i] < 1 || (size_t)read.values[i] > rows - sum) {
+            code = command_fail(own, EXIT_CODE_DATA,
+                                "%s: %d rows for request %zu (counted from 0), where %zu of %zu "
+                                "are left: each has 1 or more",
+                                path, (int)read.values[i], i, rows - sum, rows);
+        } else {
+            lengths[i] = (size_t)read.values[i];
+            sum += lengths[i];
+        }
+    }
+    if (code == EXIT_CODE_DONE && sum != rows) {
+        code =
+            command_fail(own, EXIT_CODE_DATA,
+                         "%s: its requests have %zu rows, but the data has %zu", path, sum, rows);
+    }
+    if (code == EXIT_CODE_DONE) {
+        requests_cut(data, lengths, count);
+    }
+    free(lengths);
+    free(read.values);
+    return code;
+}
+
+static exit_code cut_requests(job *self)
+{
+    const run_options *options = self->call->options;
+    size_t shape = 0; /* ids know best what a request is */
+    for (size_t i = 0; i < self->input_count && !self->inputs[shape].ids; i++) {
+        shape = self->inputs[i].ids ? i : shape;
+    }
+    requests *data = &self->data[shape];
+    exit_code code = EXIT_CODE_DONE;
+    if (is_none(options)) {
+        requests_cut(data, NULL, 1);
+    } else if (strcmp(options->segments, "rows") != 0) {
+        code = cut_as_told(self, data);
+    }
+    self->shape = data;
+    self->batch = data->count < options->batch ? data->count : (size_t)options->batch;
+    if (is_none(options)) {
+        requests_cut(data, NULL, self->batch);
+    }
+    return code;
+}
+
 static exit_code read_inputs(job *self)
 {
     for (size_t i = 0; i < self->input_count; i++) {
-        const exit_code code =
-            inputs_read(self->call, self->files[i], self->inputs[i].columns, &self->data[i]);
+        const exit_code code = requests_read(self->call, self->model, self->files[i],
+                                             &self->inputs[i], &self->data[i]);
         if (code != EXIT_CODE_DONE) {
             return code;
         }
-        if (self->data[i].rows != self->data[0].rows) {
+        if (requests_rows(&self->data[i]) != requests_rows(&self->data[0])) {
             return command_fail(self->call->command, EXIT_CODE_DATA,
                                 "%s has %zu rows, but %s has %zu: inputs need the same number",
-                                self->files[i], self->data[i].rows, self->files[0],
-                                self->data[0].rows);
+                                self->files[i], requests_rows(&self->data[i]), self->files[0],
+                                requests_rows(&self->data[0]));
         }
     }
-    self->rows = self->data[0].rows;
-    return EXIT_CODE_DONE;
+    return cut_requests(self);
 }
 
-static void prepare_memory(job *self)
+static size_t most_requests(const job *self)
 {
-    const run_options *options = self->call->options;
-    self->batch = self->rows < options->batch ? self->rows : (size_t)options->batch;
-    self->result = allocate(self->rows, self->outputs[self->chosen].columns * sizeof(float));
-    for (size_t i = 0; i < self->output_count; i++) {
-        if (i != self->chosen) {
-            self->unwanted[i] = allocate(self->batch, self->outputs[i].columns * sizeof(float));
-        }
-    }
-    if (options->segments == SEGMENTS_ROWS) {
-        self->offsets = allocate(self->batch + 1, sizeof *self->offsets);
-        for (size_t i = 0; i <= self->batch; i++) {
-            self->offsets[i] = i;
-        }
-    }
+    return is_none(self->call->options) ? 1 : self->batch;
 }
 
-static exit_code create_session(job *self)
+static exit_code create_runner(job *self)
 {
     const command_common *common = &self->call->common;
-    const dynq_session_options options = {
+    const model_slot *output = &self->outputs[self->chosen];
+    dynq_session_options options = {
         .size = sizeof options,
-        .max_rows = self->batch,
         .threads = common->threads,
         .kernel = common->kernel,
         .engine = common->engine,
     };
+    requests_largest_batch(self->shape, 0, self->shape->count, most_requests(self),
+                           &options.max_rows, &options.max_segments);
+    self->result = allocate(output->domain == DYNQ_DOMAIN_SEGMENTS ? self->shape->count
+                                                                   : requests_rows(self->shape),
+                            output->columns * sizeof(float));
     dynq_error error = {0};
-    const dynq_status status = dynq_session_create(self->model, &options, &self->session, &error);
+    const dynq_status status = runner_create(self->model, &options, &self->runner, &error);
     if (status != DYNQ_OK) {
         return command_fail_status(self->call->command, status, &error, self->call->arguments[0]);
     }
     return EXIT_CODE_DONE;
 }
 
-static void bind_rows(job *self, size_t first, size_t count)
+/* Keeps what the run wrote. */
+static void collect(job *self)
 {
-    dynq_binding *binding = self->bindings;
-    for (size_t i = 0; i < self->input_count; i++) {
-        const size_t columns = self->inputs[i].columns;
-        *binding++ = (dynq_binding){.slot = dynq_session_slot(self->session, self->inputs[i].name),
-                                    .data = self->data[i].values + first * columns,
-                                    .bytes = count * columns * sizeof(float)};
-    }
-    for (size_t i = 0; i < self->output_count; i++) {
-        const size_t columns = self->outputs[i].columns;
-        float *data = i == self->chosen ? self->result + first * columns : self->unwanted[i];
-        *binding++ =
-            (dynq_binding){.slot = dynq_session_output_slot(self->session, self->outputs[i].name),
-                           .data = data,
-                           .bytes = count * columns * sizeof(float)};
-    }
+    const size_t columns = self->outputs[self->chosen].columns;
+    const size_t rows = runner_output_rows(&self->runner, self->chosen);
+    memcpy(self->result + self->rows * columns, runner_output(&self->runner, self->chosen),
+           rows * columns * sizeof *self->result);
+    self->rows += rows;
 }
 
 static exit_code run_batches(job *self)
 {
-    command_progress progress =
-        command_progress_begin("running", self->rows, self->call->common.quiet);
+    const size_t total = self->shape->count;
+    command_progress progress = command_progress_begin("running", total, self->call->common.quiet);
+    const void **inputs = allocate(self->input_count, sizeof *inputs);
     exit_code code = EXIT_CODE_DONE;
     uint64_t ns = 0;
-    for (size_t first = 0; first < self->rows && code == EXIT_CODE_DONE; first += self->batch) {
-        const size_t rest = self->rows - first;
-        const size_t count = rest < self->batch ? rest : self->batch;
-        const dynq_batch batch = {.size = sizeof batch,
-                                  .rows = count,
-                                  .segments = self->offsets != NULL ? count : 0,
-                                  .offsets = self->offsets};
+    for (size_t first = 0, count = 0; first < total && code == EXIT_CODE_DONE; first += count) {
+        count = requests_batch(self->shape, first, total, most_requests(self));
+        const size_t *offsets = self->shape->offsets + first;
+        for (size_t i = 0; i < self->input_count; i++) {
+            const requests *data = &self->data[i];
+            inputs[i] = (const char *)data->values + *offsets * data->columns * sizeof(float);
+        }
+        const runner_batch batch = {.inputs = inputs, .offsets = offsets, .segments = count};
         dynq_error error = {0};
         command_progress_update(&progress, first);
-        bind_rows(self, first, count);
         const uint64_t start = statistics_now_ns();
-        const dynq_status status = dynq_session_run(self->session, &batch, self->bindings,
-                                                    self->input_count + self->output_count, &error);
+        const dynq_status status = runner_run(&self->runner, &batch, &error);
         ns += statistics_now_ns() - start;
-        if (status != DYNQ_OK) {
+        if (status == DYNQ_OK) {
+            collect(self);
+        } else {
             command_progress_end(&progress);
             code = command_fail(
                 self->call->command, exit_code_of(status), "%s, batch of rows %zu to %zu: %s",
-                self->files[0], first, first + count - 1,
+                self->files[0], offsets[0], offsets[count] - 1,
                 error.message[0] != '\0' ? error.message : dynq_status_text(status));
         }
     }
     command_progress_end(&progress);
+    free(inputs);
     self->ms = (double)ns / NS_PER_MS;
     return code;
 }
@@ -262,10 +314,11 @@ static void report(const job *self)
     const run_options *options = self->call->options;
     const model_slot *output = &self->outputs[self->chosen];
     dynq_session_info info = {.size = sizeof info};
-    dynq_session_describe(self->session, &info);
+    dynq_session_describe(self->runner.session, &info);
     if (self->call->common.json) {
         json_t *object = command_json_new("run");
         command_json_set(object, "rows", command_json_integer(self->rows));
+        command_json_set(object, "requests", command_json_integer(self->shape->count));
         command_json_set(object, "columns", command_json_integer(output->columns));
         command_json_set(object, "output", command_json_string(output->name));
         command_json_set(object, "ms", command_json_number(self->ms));
@@ -303,7 +356,7 @@ static void report(const job *self)
     command_note(self->call, "wrote %s", options->out);
 }
 
-static exit_code save(const job *self)
+static exit_code save(job *self)
 {
     const run_options *options = self->call->options;
     dynq_error error = {0};
@@ -317,21 +370,15 @@ static exit_code save(const job *self)
 
 static void job_free(job *self)
 {
-    dynq_session_free(self->session);
     for (size_t i = 0; i < self->input_count; i++) {
-        data_matrix_free(&self->data[i]);
+        requests_free(&self->data[i]);
     }
-    for (size_t i = 0; i < self->output_count; i++) {
-        free(self->unwanted[i]);
-    }
+    runner_free(&self->runner);
     free(self->inputs);
     free(self->outputs);
     free(self->files);
     free(self->data);
     free(self->result);
-    free(self->unwanted);
-    free(self->offsets);
-    free(self->bindings);
     dynq_model_free(self->model);
 }
 
@@ -346,22 +393,11 @@ static exit_code run(const command_call *call)
     self.output_count = model_outputs(self.model, &self.outputs);
     self.files = allocate(self.input_count, sizeof *self.files);
     self.data = allocate(self.input_count, sizeof *self.data);
-    self.unwanted = allocate(self.output_count, sizeof *self.unwanted);
-    self.bindings = allocate(self.input_count + self.output_count, sizeof *self.bindings);
     /* Each step only after the ones before it. */
-    exit_code (*const steps[])(job *) = {assign_inputs, choose_output, read_inputs};
+    exit_code (*const steps[])(job *) = {assign_inputs, choose_output, read_inputs,
+                                         create_runner, run_batches,   save};
     for (size_t i = 0; i < sizeof steps / sizeof *steps && code == EXIT_CODE_DONE; i++) {
         code = steps[i](&self);
-    }
-    if (code == EXIT_CODE_DONE) {
-        prepare_memory(&self);
-        code = create_session(&self);
-    }
-    if (code == EXIT_CODE_DONE) {
-        code = run_batches(&self);
-    }
-    if (code == EXIT_CODE_DONE) {
-        code = save(&self);
     }
     if (code == EXIT_CODE_DONE) {
         report(&self);
@@ -375,8 +411,8 @@ const command command_run = {
     .summary = "run a model on rows of a file",
     .usage = "MODEL --input X.npy -o Y.npy [options]",
     .description = "Runs a model over all rows of its input in batches and writes one output as "
-                   "npy. Each row is a request of its own: what else is in its batch does not "
-                   "change its answer.",
+                   "npy. Each row, or line of text, is a request of its own: what else is in its "
+                   "batch does not change its answer.",
     .example = "dynq run mlp-int8.safetensors --input t10k-images-idx3-ubyte.gz -o logits.npy",
     .entries = entries,
     .options_size = sizeof(run_options),

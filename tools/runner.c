@@ -14,43 +14,6 @@
 #define MOST_ROUNDS  100
 #define LEAST_ROUNDS 10
 
-static size_t count_inputs(const dynq_model *model)
-{
-    size_t count = 0;
-    dynq_node_info node = {.size = sizeof node};
-    for (size_t i = 0; dynq_model_node(model, i, &node) == DYNQ_OK; i++) {
-        count += node.op == DYNQ_OP_INPUT;
-    }
-    return count;
-}
-
-static void bind_inputs(const dynq_model *model, runner *self)
-{
-    size_t index = 0;
-    dynq_node_info node = {.size = sizeof node};
-    for (size_t i = 0; dynq_model_node(model, i, &node) == DYNQ_OK; i++) {
-        if (node.op == DYNQ_OP_INPUT) {
-            self->input_columns[index] = node.n;
-            self->bindings[index++].slot = dynq_session_slot(self->session, node.name);
-        }
-    }
-}
-
-static void bind_outputs(const dynq_model *model, runner *self)
-{
-    for (size_t i = 0; i < self->output_count; i++) {
-        const char *name = NULL;
-        size_t index = 0;
-        dynq_node_info node = {.size = sizeof node};
-        dynq_model_output(model, i, &name, &index);
-        dynq_model_node(model, index, &node);
-        dynq_binding *binding = &self->bindings[self->input_count + i];
-        self->output_columns[i] = node.n;
-        binding->slot = dynq_session_output_slot(self->session, name);
-        binding->data = allocate(self->max_rows * node.n, sizeof(float));
-    }
-}
-
 dynq_status runner_create(dynq_model *model, const dynq_session_options *options, runner *self,
                           dynq_error *error)
 {
@@ -61,20 +24,22 @@ dynq_status runner_create(dynq_model *model, const dynq_session_options *options
     if (status != DYNQ_OK) {
         return status;
     }
-    *self = (runner){.session = session,
-                     .create_ms = create_ms,
-                     .input_count = count_inputs(model),
-                     .output_count = dynq_model_output_count(model),
-                     .max_rows = options->max_rows};
+    *self = (runner){.session = session, .create_ms = create_ms};
+    self->input_count = model_inputs(model, &self->inputs);
+    self->output_count = model_outputs(model, &self->outputs);
+    self->offsets = allocate(options->max_segments + 1, sizeof *self->offsets);
     self->bindings = allocate(self->input_count + self->output_count, sizeof *self->bindings);
-    self->input_columns = allocate(self->input_count, sizeof *self->input_columns);
-    self->output_columns = allocate(self->output_count, sizeof *self->output_columns);
-    self->offsets = allocate(self->max_rows + 1, sizeof *self->offsets);
-    for (size_t i = 0; i <= self->max_rows; i++) {
-        self->offsets[i] = i;
+    for (size_t i = 0; i < self->input_count; i++) {
+        self->bindings[i].slot = dynq_session_slot(session, self->inputs[i].name);
     }
-    bind_inputs(model, self);
-    bind_outputs(model, self);
+    for (size_t i = 0; i < self->output_count; i++) {
+        const model_slot *output = &self->outputs[i];
+        const size_t rows =
+            output->domain == DYNQ_DOMAIN_SEGMENTS ? options->max_segments : options->max_rows;
+        dynq_binding *binding = &self->bindings[self->input_count + i];
+        binding->slot = dynq_session_output_slot(session, output->name);
+        binding->data = allocate(rows * output->columns, sizeof(float));
+    }
     return DYNQ_OK;
 }
 
@@ -84,27 +49,39 @@ void runner_free(runner *self)
         free(self->bindings[self->input_count + i].data);
     }
     free(self->bindings);
-    free(self->input_columns);
-    free(self->output_columns);
+    free(self->inputs);
+    free(self->outputs);
     free(self->offsets);
     dynq_session_free(self->session);
     *self = (runner){0};
 }
 
-dynq_status runner_run(runner *self, const float *const *inputs, size_t rows, dynq_error *error)
+size_t runner_output_rows(const runner *self, size_t index)
 {
+    return self->outputs[index].domain == DYNQ_DOMAIN_SEGMENTS ? self->segments : self->rows;
+}
+
+dynq_status runner_run(runner *self, const runner_batch *batch, dynq_error *error)
+{
+    self->segments = batch->segments;
+    self->rows = batch->offsets[batch->segments] - batch->offsets[0];
+    for (size_t i = 0; i <= batch->segments; i++) {
+        self->offsets[i] = batch->offsets[i] - batch->offsets[0];
+    }
     for (size_t i = 0; i < self->input_count; i++) {
         /* A binding's data is not const because outputs use it too; inputs are only read. */
-        self->bindings[i].data = (void *)(uintptr_t)inputs[i];
-        self->bindings[i].bytes = rows * self->input_columns[i] * sizeof(float);
+        self->bindings[i].data = (void *)(uintptr_t)batch->inputs[i];
+        self->bindings[i].bytes = self->rows * self->inputs[i].columns * sizeof(float);
     }
     for (size_t i = 0; i < self->output_count; i++) {
         self->bindings[self->input_count + i].bytes =
-            rows * self->output_columns[i] * sizeof(float);
+            runner_output_rows(self, i) * self->outputs[i].columns * sizeof(float);
     }
-    const dynq_batch batch = {
-        .size = sizeof batch, .rows = rows, .segments = rows, .offsets = self->offsets};
-    return dynq_session_run(self->session, &batch, self->bindings,
+    const dynq_batch run = {.size = sizeof run,
+                            .rows = self->rows,
+                            .segments = self->segments,
+                            .offsets = self->offsets};
+    return dynq_session_run(self->session, &run, self->bindings,
                             self->input_count + self->output_count, error);
 }
 
@@ -118,7 +95,7 @@ static dynq_status time_runs(const runner_timing *line, size_t runs, double *ns,
 {
     const uint64_t start = statistics_now_ns();
     for (size_t i = 0; i < runs; i++) {
-        const dynq_status status = runner_run(line->runner, line->inputs, line->rows, error);
+        const dynq_status status = runner_run(line->runner, &line->batch, error);
         if (status != DYNQ_OK) {
             return status;
         }

@@ -1,8 +1,9 @@
-/* A session with the memory for its inputs' bindings and outputs, and timing several side by side.
+/* A session with its bindings and the memory of its outputs, and timing several side by side.
  */
 #ifndef DYNQ_TOOLS_RUNNER_H
 #define DYNQ_TOOLS_RUNNER_H
 
+#include "tools/inputs.h"
 #include "tools/statistics.h"
 
 #include <dynq/model.h>
@@ -11,33 +12,39 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Every row of a batch is one request, so every row is a segment of its own. */
+/* Requests that run together, laid end to end: each is a segment. */
+typedef struct runner_batch {
+    const void *const *inputs; /* of each input: its rows, floats or ids */
+    const size_t *offsets;     /* [segments + 1] where the requests begin, counted from any row */
+    size_t segments;
+} runner_batch;
+
 typedef struct runner {
     dynq_session *session;
     double create_ms;       /* what making the session took */
     dynq_binding *bindings; /* inputs in the order of the model's nodes, then outputs */
+    model_slot *inputs, *outputs;
     size_t input_count, output_count;
-    size_t *input_columns, *output_columns;
-    size_t *offsets; /* 0, 1, 2, ... */
-    size_t max_rows;
+    size_t *offsets;       /* of the batch, counted from its first row */
+    size_t rows, segments; /* of the last run */
 } runner;
 
-/* options->max_rows must be set. On failure nothing is left to free. */
+/* options->max_rows and max_segments must be set. On failure nothing is left to free. */
 dynq_status runner_create(dynq_model *model, const dynq_session_options *options, runner *self,
                           dynq_error *error);
 /* A runner that is all zero is fine. */
 void runner_free(runner *self);
 
-/* Runs `rows` rows: inputs[i] is [rows][input_columns[i]]. */
-dynq_status runner_run(runner *self, const float *const *inputs, size_t rows, dynq_error *error);
-/* The result of the last run: [rows][output_columns[index]]. */
+dynq_status runner_run(runner *self, const runner_batch *batch, dynq_error *error);
+/* The result of the last run: [runner_output_rows()][outputs[index].columns]. */
 const float *runner_output(const runner *self, size_t index);
+/* One for each row of the batch, or for each segment. */
+size_t runner_output_rows(const runner *self, size_t index);
 
 /* One line of a timing: filled by the caller except for what is said to be a result. */
 typedef struct runner_timing {
     runner *runner;
-    const float *const *inputs;
-    size_t rows;
+    runner_batch batch;
     statistics ms;   /* result: of the repetitions, milliseconds for one run */
     double first_ms; /* result: the very first run */
     size_t inner;    /* result: runs in each repetition */

@@ -163,6 +163,20 @@ static void print_shortened(FILE *file, const char *text, size_t width)
     fprintf(file, "%.*s" ELLIPSIS, (int)(end - text), text);
 }
 
+/* The same with the beginning replaced. */
+static void print_end(FILE *file, const char *text, size_t width)
+{
+    size_t left = table_display_width(text);
+    if (left <= width) {
+        fputs(text, file);
+        return;
+    }
+    while (left + 1 > width) {
+        left -= character_width(next_character(&text));
+    }
+    fprintf(file, ELLIPSIS "%s", text);
+}
+
 /* Takes from the widest left-aligned column until the table fits. */
 static void shrink(const table *self, size_t *widths)
 {
@@ -173,7 +187,7 @@ static void shrink(const table *self, size_t *widths)
     for (; total > PAGE_WIDTH; total--) {
         size_t widest = self->column_count;
         for (size_t i = 0; i < self->column_count; i++) {
-            if (self->columns[i].align == TABLE_LEFT && widths[i] > LEAST_SHRUNK &&
+            if (self->columns[i].align != TABLE_RIGHT && widths[i] > LEAST_SHRUNK &&
                 (widest == self->column_count || widths[i] > widths[widest])) {
                 widest = i;
             }
@@ -195,7 +209,11 @@ static void print_text_cell(const table *self, size_t number, const char *text,
     *gap += right ? space : 0;
     if (*text != '\0') {
         fprintf(file, "%*s", (int)*gap, "");
-        print_shortened(file, text, widths[number]);
+        if (self->columns[number].align == TABLE_NAME) {
+            print_end(file, text, widths[number]);
+        } else {
+            print_shortened(file, text, widths[number]);
+        }
         *gap = 0;
     }
     *gap += COLUMN_GAP + (right ? 0 : space);

@@ -8,7 +8,12 @@
 
 typedef enum table_format { TABLE_TEXT = 1, TABLE_MARKDOWN, TABLE_CSV } table_format;
 
-typedef enum table_align { TABLE_LEFT = 1, TABLE_RIGHT } table_align;
+typedef enum table_align {
+    TABLE_LEFT = 1,
+    TABLE_RIGHT,
+    TABLE_NAME /* left; the end of a name like encoder.layer.0.output says most: where it is
+                * shortened, the beginning goes */
+} table_align;
 
 /* Columns first, then cells, row after row. Running out of memory ends the program. */
 typedef struct table table;

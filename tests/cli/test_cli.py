@@ -99,8 +99,6 @@ class Usage(CommandTest):
             (["run", self.model, "--input", self.data], "--out FILE is missing"),
             (["run", self.model, "--input", self.data, "-o", out, "--batch", "0"],
              "is not a whole number from 1 to"),
-            (["run", self.model, "--input", self.data, "-o", out, "--segments", "x"],
-             "accepted: rows,none"),
         ]
         for arguments, expected in cases:
             with self.subTest(" ".join(arguments)):
