@@ -19,7 +19,7 @@ static const command *const commands[] = {
     &command_train,
 #endif
     &command_convert, &command_calibrate, &command_quantize,   &command_run,
-    &command_compare, &command_bench,     &command_bench_gemm,
+    &command_compare, &command_bench,     &command_bench_gemm, &command_embed,
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
