@@ -133,13 +133,18 @@ LANES_INLINE range_lanes epilogue_step(const epilogue_input input, const dynq_ac
     return range_with(range, y, count);
 }
 
+/* `kept`: where the lanes of ranges wait for further columns of the same rows, one for each row or
+ * for all of them; NULL: they are folded and joined with e->range. */
 LANES_INLINE void epilogue_rows(const epilogue_input input, const dynq_activation activation,
                                 size_t rows, size_t columns, const epilogue_source *source,
-                                const dynq_epilogue *e)
+                                const dynq_epilogue *e, range_lanes *kept)
 {
     range_lanes range = range_none();
     for (size_t m = 0; m < rows; m++) {
         const epilogue_row row = epilogue_row_at(input, source, e, m);
+        if (kept != NULL) {
+            range = kept[m * e->range_step];
+        }
         size_t c = 0;
         for (; c + 16 <= columns; c += 16) {
             range = epilogue_step(input, activation, &row, c, 16, range);
@@ -147,32 +152,36 @@ LANES_INLINE void epilogue_rows(const epilogue_input input, const dynq_activatio
         if (c < columns) {
             range = epilogue_step(input, activation, &row, c, columns - c, range);
         }
-        range = range_row_end(e->range, e->range_step, m, rows, range);
+        if (kept != NULL) {
+            kept[m * e->range_step] = range;
+        } else {
+            range = range_row_end(e->range, e->range_step, m, rows, range);
+        }
     }
 }
 
 /* One loop for each function, chosen outside of it. */
 LANES_INLINE void epilogue(const epilogue_input input, size_t rows, size_t columns,
-                           const epilogue_source *source, const dynq_epilogue *e)
+                           const epilogue_source *source, const dynq_epilogue *e, range_lanes *kept)
 {
     switch (e->activation) {
     case DYNQ_ACTIVATION_NONE:
-        epilogue_rows(input, DYNQ_ACTIVATION_NONE, rows, columns, source, e);
+        epilogue_rows(input, DYNQ_ACTIVATION_NONE, rows, columns, source, e, kept);
         break;
     case DYNQ_ACTIVATION_RELU:
-        epilogue_rows(input, DYNQ_ACTIVATION_RELU, rows, columns, source, e);
+        epilogue_rows(input, DYNQ_ACTIVATION_RELU, rows, columns, source, e, kept);
         break;
     case DYNQ_ACTIVATION_GELU:
-        epilogue_rows(input, DYNQ_ACTIVATION_GELU, rows, columns, source, e);
+        epilogue_rows(input, DYNQ_ACTIVATION_GELU, rows, columns, source, e, kept);
         break;
     case DYNQ_ACTIVATION_TANH:
-        epilogue_rows(input, DYNQ_ACTIVATION_TANH, rows, columns, source, e);
+        epilogue_rows(input, DYNQ_ACTIVATION_TANH, rows, columns, source, e, kept);
         break;
     case DYNQ_ACTIVATION_SIGMOID:
-        epilogue_rows(input, DYNQ_ACTIVATION_SIGMOID, rows, columns, source, e);
+        epilogue_rows(input, DYNQ_ACTIVATION_SIGMOID, rows, columns, source, e, kept);
         break;
     case DYNQ_ACTIVATION_GELU_TANH:
-        epilogue_rows(input, DYNQ_ACTIVATION_GELU_TANH, rows, columns, source, e);
+        epilogue_rows(input, DYNQ_ACTIVATION_GELU_TANH, rows, columns, source, e, kept);
         break;
     }
 }
@@ -181,14 +190,14 @@ static void epilogue_s32(size_t rows, size_t columns, const int32_t *sums, size_
                          const dynq_dequantize *dequantize, const dynq_epilogue *e)
 {
     const epilogue_source source = {.sums = sums, .stride = sums_stride, .dequantize = dequantize};
-    epilogue(EPILOGUE_SUMS, rows, columns, &source, e);
+    epilogue(EPILOGUE_SUMS, rows, columns, &source, e, NULL);
 }
 
 static void epilogue_f32(size_t rows, size_t columns, const float *products, size_t products_stride,
                          const dynq_epilogue *e)
 {
     const epilogue_source source = {.products = products, .stride = products_stride};
-    epilogue(EPILOGUE_PRODUCTS, rows, columns, &source, e);
+    epilogue(EPILOGUE_PRODUCTS, rows, columns, &source, e, NULL);
 }
 
 /* The part of an epilogue that begins at (row, column). */
@@ -210,9 +219,9 @@ static inline dynq_epilogue epilogue_at(const dynq_epilogue *whole, size_t row, 
 
 /* Takes a tile of sums (stride TILE_COLUMNS) to where the caller wants them: as they are to
  * gemm->sums, or through the epilogue to y. `corrected`: the zero point has been taken out of them,
- * which is not wanted for gemm->sums. */
+ * which is not wanted for gemm->sums. `ranges`: as `kept` above, of the product's rows. */
 static void gemm_s8_finish(const dynq_gemm_s8 *gemm, size_t row, size_t rows, size_t column,
-                           size_t columns, const int32_t *sums, int corrected)
+                           size_t columns, const int32_t *sums, int corrected, range_lanes *ranges)
 {
     if (gemm->sums != NULL) {
         for (size_t m = 0; m < rows; m++) {
@@ -229,10 +238,11 @@ static void gemm_s8_finish(const dynq_gemm_s8 *gemm, size_t row, size_t rows, si
     const dynq_epilogue part = epilogue_at(&gemm->epilogue, row, column);
     const epilogue_source source = {
         .sums = sums, .stride = TILE_COLUMNS, .dequantize = &dequantize};
+    range_lanes *const kept = ranges == NULL ? NULL : ranges + row * part.range_step;
     if (corrected) {
-        epilogue(EPILOGUE_CORRECTED_SUMS, rows, columns, &source, &part);
+        epilogue(EPILOGUE_CORRECTED_SUMS, rows, columns, &source, &part, kept);
     } else {
-        epilogue(EPILOGUE_SUMS, rows, columns, &source, &part);
+        epilogue(EPILOGUE_SUMS, rows, columns, &source, &part, kept);
     }
 }
 

@@ -424,7 +424,7 @@ static void s8_block_columns(s8_columns *c, size_t columns, size_t tiles)
         }
         s8_tile_rows(rows, c, row, (columns + 15) / 16 * 16, &out);
         if (out.sums == sums) {
-            gemm_s8_finish(g, row, rows, c->column, columns, sums, 1);
+            gemm_s8_finish(g, row, rows, c->column, columns, sums, 1, c->ranges);
         }
         c->ahead += c->ahead_step * (g->kpad / 4);
         row += rows;

@@ -168,7 +168,7 @@ static void gemm_s8(const dynq_gemm_s8 *gemm)
         for (size_t row = 0; row < gemm->rows; row += TILE_ROWS) {
             const size_t rows = lanes_smaller(TILE_ROWS, gemm->rows - row);
             tile_block(rows, (columns + 15) / 16, gemm, gemm->q + row * gemm->q_stride, w, sums);
-            gemm_s8_finish(gemm, row, rows, column, columns, sums, 0);
+            gemm_s8_finish(gemm, row, rows, column, columns, sums, 0, NULL);
         }
     }
 }

@@ -64,6 +64,7 @@ struct command {
     const char *usage;           /* after "dynq NAME": "MODEL --data X -o CAL [options]" */
     const char *description;     /* a few sentences for --help */
     const char *example;         /* a line as it would be typed; several with newlines between */
+    int native;                  /* nonzero: uses no other engine unless --engine asks for it */
     const option_entry *entries; /* NULL for none */
     size_t options_size;
     size_t min_arguments, max_arguments;

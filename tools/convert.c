@@ -224,6 +224,7 @@ const command command_convert = {
         "they are, modules.json with the pooling and the files of a WordPiece tokenizer. The FP32 "
         "model holds all that is needed to use it. Settings that dynq does not know are an error.",
     .example = "dynq convert all-MiniLM-L6-v2 -o minilm.safetensors",
+    .native = 1,
     .entries = entries,
     .options_size = sizeof(convert_options),
     .min_arguments = 1,

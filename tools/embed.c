@@ -184,6 +184,7 @@ const command command_embed = {
         "more tokens than the model takes is cut and counted, and only its first MiB is read.",
     .example = "dynq embed minilm-int8.safetensors lines.txt -o embeddings.npy\n"
                "dynq embed minilm-int8.safetensors lines.txt --query 'how warm is it'",
+    .native = 1,
     .entries = entries,
     .options_size = sizeof(embed_options),
     .min_arguments = 1,

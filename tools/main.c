@@ -117,6 +117,16 @@ static int words_matched(const char *name, int count, char **words)
     return matched;
 }
 
+/* What uses OpenBLAS starts again where that is faster, which takes a while. */
+static int may_use_openblas(const command *chosen, int argc, char **argv)
+{
+    int asked = !chosen->native;
+    for (int i = 2; i < argc; i++) {
+        asked = asked || strstr(argv[i], "openblas") != NULL;
+    }
+    return asked;
+}
+
 static exit_code dispatch(int argc, char **argv)
 {
     if (argc < 2) {
@@ -142,6 +152,9 @@ static exit_code dispatch(int argc, char **argv)
         }
     }
     if (chosen != NULL) {
+        if (may_use_openblas(chosen, argc, argv)) {
+            baseline_restart_with_better_core(argv);
+        }
         return command_main(chosen, argc - words, argv + words);
     }
 #ifndef DYNQ_HAVE_OPENBLAS
@@ -155,7 +168,6 @@ static exit_code dispatch(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    baseline_restart_with_better_core(argv);
     keep_standard_descriptors();
     const exit_code code = dispatch(argc, argv);
     errno = 0;

@@ -392,6 +392,7 @@ const command command_quantize = {
                    "(dynamic) or from a calibration (static). Tables of embeddings get one scale "
                    "per row, attention computes in INT8.",
     .example = "dynq quantize mlp.safetensors -o mlp-int8.safetensors --rule 'logits=fp32'",
+    .native = 1,
     .entries = entries,
     .options_size = sizeof(quantize_options),
     .min_arguments = 1,

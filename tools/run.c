@@ -414,6 +414,7 @@ const command command_run = {
                    "npy. Each row, or line of text, is a request of its own: what else is in its "
                    "batch does not change its answer.",
     .example = "dynq run mlp-int8.safetensors --input t10k-images-idx3-ubyte.gz -o logits.npy",
+    .native = 1,
     .entries = entries,
     .options_size = sizeof(run_options),
     .min_arguments = 1,
