@@ -36,6 +36,7 @@ LANES_INLINE void attention_f32_tile(const int groups, attention_f32_turn *f, si
     attention_turn *t = &f->turn;
     const dynq_attention_block *b = t->block;
     const size_t dim = b->dim;
+    const int is_masked = t->is_masked;
     const float *const queries = f->queries, *row[ATTENTION_TILE_KEYS];
     lanes_f32 acc[ATTENTION_GROUPS][ATTENTION_TILE_KEYS];
 #pragma GCC unroll 8
@@ -62,15 +63,17 @@ LANES_INLINE void attention_f32_tile(const int groups, attention_f32_turn *f, si
 #pragma GCC unroll 2
     for (int g = 0; g < ATTENTION_GROUPS; g++) {
         if (g < groups) {
+            lanes_f32 max = t->max[g];
 #pragma GCC unroll 8
             for (size_t i = 0; i < ATTENTION_TILE_KEYS; i++) {
                 lanes_f32 score = acc[g][i];
-                if (t->is_masked) {
+                if (is_masked) {
                     score = attention_mask(t, g, key + i, score, -INFINITY);
                 }
                 lanes_store(t->scores[g][key + i], score, 16);
-                t->max[g] = lanes_max(score, t->max[g]);
+                max = lanes_max(score, max);
             }
+            t->max[g] = max;
         }
     }
 }
@@ -90,14 +93,16 @@ static void attention_f32_scores(attention_f32_turn *f)
 static void attention_f32_softmax(attention_turn *t, int g, lanes_f32 old)
 {
     const lanes_f32 max = t->max[g], zero = lanes_set(0.0f);
+    const size_t keys = t->keys;
+    const int is_masked = t->is_masked;
     lanes_f32 sums[4] = {zero, zero, zero, zero};
-    for (size_t key = 0; key < t->keys; key += 4) {
+    for (size_t key = 0; key < keys; key += 4) {
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++) {
-            if (key + i < t->keys) {
+            if (key + i < keys) {
                 const lanes_f32 score = lanes_load(t->scores[g][key + i], 16);
                 lanes_f32 p = lanes_taint(lanes_exp(lanes_sub(score, max)), score);
-                if (t->is_masked) {
+                if (is_masked) {
                     p = attention_mask(t, g, key + i, p, 0.0f);
                 }
                 lanes_store(t->scores[g][key + i], p, 16);

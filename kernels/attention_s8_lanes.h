@@ -203,7 +203,8 @@ static void attention_s8_queries(attention_s8_turn *s, size_t group)
     s->exponent[group] = lanes_mul(s->scale[group], lanes_set(DYNQ_ATTENTION_LOG2_E));
 }
 
-/* Scores of some keys, from `key` on. In a narrow head a sum begins with the bits of
+/* Scores of some keys, from `key` on. What the loops read is in variables of their own, as in an
+ * attention_way. In a narrow head a sum begins with the bits of
  * DYNQ_ATTENTION_SHIFT less the zero point's share, and so is a float all the time. */
 LANES_INLINE void attention_s8_tile(const int groups, const int narrow, attention_s8_turn *s,
                                     const dynq_attention_part *part, size_t key)
@@ -212,6 +213,8 @@ LANES_INLINE void attention_s8_tile(const int groups, const int narrow, attentio
     const size_t quads = dynq_attention_quads(t->block->dim);
     const int8_t *k = part->keys + key / 16 * 64 * quads + key % 16 * 4;
     const uint8_t *q = s->queries;
+    const float *const key_scale = part->key_scale + key, *const key_shift = part->key_shift + key;
+    const int is_masked = t->is_masked;
     const lanes_f32 start = lanes_set(narrow ? DYNQ_ATTENTION_SHIFT : 0.0f);
     lanes_s32 acc[ATTENTION_GROUPS][ATTENTION_TILE_KEYS];
 #pragma GCC unroll 2
@@ -248,9 +251,8 @@ LANES_INLINE void attention_s8_tile(const int groups, const int narrow, attentio
             for (size_t i = 0; i < ATTENTION_TILE_KEYS; i++) {
                 const lanes_f32 sum =
                     narrow ? lanes_from_bits(acc[g][i]) : lanes_from_s32(acc[g][i]);
-                lanes_f32 score = lanes_fma(sum, lanes_set(part->key_scale[key + i]),
-                                            lanes_set(part->key_shift[key + i]));
-                if (t->is_masked) {
+                lanes_f32 score = lanes_fma(sum, lanes_set(key_scale[i]), lanes_set(key_shift[i]));
+                if (is_masked) {
                     score = attention_mask(t, g, key + i, score, -INFINITY);
                 }
                 lanes_store(t->scores[g][key + i], score, 16);
@@ -315,6 +317,35 @@ static void attention_s8_softmax(attention_s8_turn *s, const dynq_attention_part
     }
 }
 
+/* Sums of codes become floats and join those of earlier blocks. */
+LANES_INLINE void attention_s8_finish(const int panels, const attention_way *way,
+                                      const float *value_scale,
+                                      lanes_s32 acc[ATTENTION_TILE_ROWS][ATTENTION_TILE_PANELS],
+                                      size_t last)
+{
+    range_lanes seen = range_none();
+    lanes_f32 scale[ATTENTION_TILE_PANELS];
+#pragma GCC unroll 2
+    for (int i = 0; i < ATTENTION_TILE_PANELS; i++) {
+        if (i < panels) {
+            scale[i] = lanes_load(value_scale + 16 * i, 16);
+        }
+    }
+#pragma GCC unroll 8
+    for (size_t m = 0; m < ATTENTION_TILE_ROWS; m++) {
+        lanes_f32 sums[ATTENTION_TILE_PANELS];
+#pragma GCC unroll 2
+        for (size_t i = 0; i < ATTENTION_TILE_PANELS; i++) {
+            if (i < (size_t)panels) {
+                sums[i] = lanes_fma(lanes_from_s32(acc[m][i]), scale[i],
+                                    attention_earlier(way, m, 16 * i));
+            }
+        }
+        seen = attention_store(panels, way, m, sums, last, seen);
+    }
+    attention_join(way, seen);
+}
+
 /* Queries from `row` on by panels from `column` on. */
 LANES_INLINE void attention_s8_tile_values(const int panels, attention_s8_turn *s,
                                            const dynq_attention_part *part, size_t row,
@@ -325,7 +356,6 @@ LANES_INLINE void attention_s8_tile_values(const int panels, attention_s8_turn *
     const int8_t *v = part->values + column * ATTENTION_KEYS;
     const attention_way way = attention_way_of(t, row, column);
     const size_t last = lanes_smaller(16, t->block->dim - column - 16 * ((size_t)panels - 1));
-    range_lanes seen = range_none();
     lanes_s32 acc[ATTENTION_TILE_ROWS][ATTENTION_TILE_PANELS];
 #pragma GCC unroll 8
     for (int m = 0; m < ATTENTION_TILE_ROWS; m++) {
@@ -357,26 +387,7 @@ LANES_INLINE void attention_s8_tile_values(const int panels, attention_s8_turn *
         }
         v += 64;
     }
-    lanes_f32 scale[ATTENTION_TILE_PANELS];
-#pragma GCC unroll 2
-    for (int i = 0; i < ATTENTION_TILE_PANELS; i++) {
-        if (i < panels) {
-            scale[i] = lanes_load(part->value_scale + column + 16 * i, 16);
-        }
-    }
-#pragma GCC unroll 8
-    for (size_t m = 0; m < ATTENTION_TILE_ROWS; m++) {
-        lanes_f32 sums[ATTENTION_TILE_PANELS];
-#pragma GCC unroll 2
-        for (size_t i = 0; i < ATTENTION_TILE_PANELS; i++) {
-            if (i < (size_t)panels) {
-                sums[i] = lanes_fma(lanes_from_s32(acc[m][i]), scale[i],
-                                    attention_earlier(&way, m, 16 * i));
-            }
-        }
-        seen = attention_store(panels, &way, m, sums, last, seen);
-    }
-    attention_join(&way, seen);
+    attention_s8_finish(panels, &way, part->value_scale + column, acc, last);
 }
 
 static void attention_s8_values(attention_s8_turn *s, const dynq_attention_part *part)
