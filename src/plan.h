@@ -35,7 +35,9 @@ typedef struct dynq_step {
     uint32_t inputs[DYNQ_MAX_INPUTS]; /* values; DYNQ_NONE where there is none */
     uint32_t output;                  /* value; DYNQ_NONE for range and quantize */
     uint32_t copy;                    /* quantized copy written (quantize) or read (linear s8) */
-    uint32_t residual; /* value added by the epilogue or the embedding, or DYNQ_NONE */
+    uint32_t residual;  /* value added by the epilogue or the embedding, or DYNQ_NONE */
+    uint32_t positions; /* embedding: the node of an FP32 position embedding that is added as well,
+                         * or DYNQ_NONE */
     dynq_activation activation;
     bool int8;    /* attention whose products are in INT8 */
     bool bounded; /* INT8 without residual and with moderate biases: moderate scales make all of its

@@ -38,9 +38,15 @@ static bool can_vanish(const dynq_planner *p, uint32_t node)
     return p->notes[node].readers == 1 && !p->notes[node].output && !p->request->tapped[node];
 }
 
-static bool begins_group(dynq_op op)
+/* Rows of a table of floats that only the embedding adds need not be copied before. */
+static void take_positions(dynq_planner *p, uint32_t embedding, uint32_t residual)
 {
-    return op == DYNQ_OP_LINEAR || op == DYNQ_OP_EMBEDDING || op == DYNQ_OP_POSITION;
+    const dynq_node *nodes = p->model->nodes;
+    if (nodes[embedding].op == DYNQ_OP_EMBEDDING && residual != DYNQ_NONE &&
+        nodes[residual].op == DYNQ_OP_POSITION &&
+        nodes[residual].precision == DYNQ_PRECISION_FP32 && can_vanish(p, residual)) {
+        p->notes[residual].inside = true;
+    }
 }
 
 /* Groups a linear layer with the activation and then the addition that alone read it, or an
@@ -69,6 +75,7 @@ static void fuse(dynq_planner *p, uint32_t first)
     p->notes[last].first = first;
     p->notes[last].activation = activation;
     p->notes[last].residual = residual;
+    take_positions(p, first, residual);
 }
 
 dynq_step *dynq_planner_add_step(dynq_planner *p, dynq_step_kind kind, uint32_t node)
@@ -86,7 +93,8 @@ dynq_step *dynq_planner_add_step(dynq_planner *p, dynq_step_kind kind, uint32_t 
                         .inputs = {DYNQ_NONE, DYNQ_NONE, DYNQ_NONE},
                         .output = DYNQ_NONE,
                         .copy = DYNQ_NONE,
-                        .residual = DYNQ_NONE};
+                        .residual = DYNQ_NONE,
+                        .positions = DYNQ_NONE};
     return step;
 }
 
@@ -201,7 +209,11 @@ static bool add_embedding(dynq_planner *p, uint32_t last)
     }
     step->inputs[0] = node->op == DYNQ_OP_EMBEDDING ? node->inputs[0] : DYNQ_NONE;
     step->output = last;
-    step->residual = note->residual;
+    if (note->residual != DYNQ_NONE && p->notes[note->residual].inside) {
+        step->positions = note->residual;
+    } else {
+        step->residual = note->residual;
+    }
     return true;
 }
 
@@ -274,7 +286,13 @@ bool dynq_planner_add_steps(dynq_planner *p)
     const size_t count = p->model->node_count;
     note_readers(p);
     for (uint32_t i = 0; i < count; i++) {
-        if (begins_group(p->model->nodes[i].op)) {
+        if (p->model->nodes[i].op == DYNQ_OP_EMBEDDING) {
+            fuse(p, i); /* before positions, which these can take along */
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const dynq_op op = p->model->nodes[i].op;
+        if (op == DYNQ_OP_LINEAR || (op == DYNQ_OP_POSITION && !p->notes[i].inside)) {
             fuse(p, i);
         }
     }

@@ -148,10 +148,9 @@ static dynq_status check_ids(const dynq_session *session, const dynq_step *step,
     return DYNQ_OK;
 }
 
-static dynq_status check_positions(const dynq_session *session, const dynq_step *step,
+static dynq_status check_positions(const dynq_session *session, const dynq_node *node,
                                    dynq_error *error)
 {
-    const dynq_node *node = &session->model->nodes[step->node];
     const size_t most = node->table_rows - node->first;
     for (size_t i = 0; i < dynq_work_segments(&session->work); i++) {
         const size_t rows =
@@ -170,9 +169,14 @@ dynq_status dynq_session_check_tables(const dynq_session *session, dynq_error *e
     dynq_status status = DYNQ_OK;
     for (size_t i = 0; i < session->plan->step_count && status == DYNQ_OK; i++) {
         const dynq_step *step = &session->plan->steps[i];
-        if (step->kind == DYNQ_STEP_EMBED) {
-            status = step->inputs[0] == DYNQ_NONE ? check_positions(session, step, error)
-                                                  : check_ids(session, step, error);
+        if (step->kind == DYNQ_STEP_EMBED && step->inputs[0] != DYNQ_NONE) {
+            status = check_ids(session, step, error);
+        }
+        const uint32_t positions = step->kind != DYNQ_STEP_EMBED  ? DYNQ_NONE
+                                   : step->inputs[0] == DYNQ_NONE ? step->node
+                                                                  : step->positions;
+        if (status == DYNQ_OK && positions != DYNQ_NONE) {
+            status = check_positions(session, &session->model->nodes[positions], error);
         }
     }
     return status;

@@ -22,20 +22,29 @@ static size_t segment_of(const dynq_work *w, size_t row)
     return low;
 }
 
-/* Rows of one segment, as many as the block has of it. */
-static void embed_positions(const dynq_work *w, const dynq_node *node, dynq_embed_block whole,
+/* Rows of one segment after the other, as many as the block has of each: positions start again. */
+static void embed_positions(const dynq_work *w, const dynq_step *step, dynq_embed_block whole,
                             size_t first_row)
 {
+    const bool alone = step->inputs[0] == DYNQ_NONE;
+    const dynq_node *node = &w->session->model->nodes[alone ? step->node : step->positions];
     size_t segment = segment_of(w, first_row);
     for (size_t done = 0; done < whole.rows; segment++) {
         const size_t row = first_row + done;
         const size_t left = dynq_work_segment(w, segment + 1) - row;
+        const size_t position = node->first + row - dynq_work_segment(w, segment);
         dynq_embed_block part = whole;
         part.rows = left < whole.rows - done ? left : whole.rows - done;
-        part.first = node->first + row - dynq_work_segment(w, segment);
         part.y += done * whole.y_stride;
-        part.other = whole.other == NULL ? NULL : whole.other + done * whole.other_stride;
-        part.range = whole.range + done * whole.range_step;
+        part.range += done * whole.range_step;
+        if (alone) {
+            part.first = position;
+            part.other = whole.other == NULL ? NULL : whole.other + done * whole.other_stride;
+        } else {
+            part.ids += done * whole.id_stride;
+            part.other = node->weight + position * node->n;
+            part.other_stride = node->n;
+        }
         w->session->kernel->embed(&part);
         done += part.rows;
     }
@@ -62,14 +71,16 @@ void dynq_embed_run(const dynq_work *w, const dynq_step *step, const dynq_block 
         embed.other = other->data + b->row * other->stride;
         embed.other_stride = other->stride;
     }
-    if (step->inputs[0] == DYNQ_NONE) {
-        embed_positions(w, node, embed, b->row);
-        return;
+    if (step->inputs[0] != DYNQ_NONE) {
+        const dynq_value_memory *ids = &w->values[step->inputs[0]];
+        embed.ids = (const int32_t *)(const void *)ids->data + b->row * ids->stride;
+        embed.id_stride = ids->stride;
     }
-    const dynq_value_memory *ids = &w->values[step->inputs[0]];
-    embed.ids = (const int32_t *)(const void *)ids->data + b->row * ids->stride;
-    embed.id_stride = ids->stride;
-    w->session->kernel->embed(&embed);
+    if (step->inputs[0] == DYNQ_NONE || step->positions != DYNQ_NONE) {
+        embed_positions(w, step, embed, b->row);
+    } else {
+        w->session->kernel->embed(&embed);
+    }
 }
 
 void dynq_pool_run(const dynq_work *w, const dynq_step *step, const dynq_block *b,
