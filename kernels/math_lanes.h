@@ -65,9 +65,10 @@ LANES_INLINE lanes_f32 lanes_relu(lanes_f32 x)
 
 LANES_INLINE lanes_f32 lanes_gelu(lanes_f32 x)
 {
-    const lanes_f32 below = lanes_below_zero(x);
-    const lanes_f32 tail = lanes_exp(lanes_horner(dynq_tail_terms, DYNQ_TAIL_TERMS, below));
-    return lanes_fma(below, tail, lanes_max(x, lanes_set(0.0f)));
+    const lanes_f32 below = lanes_below_zero(x), zero = lanes_set(0.0f);
+    const lanes_f32 p = lanes_horner(dynq_tail_terms, DYNQ_TAIL_TERMS, below);
+    const lanes_f32 root = lanes_max(p, zero), square = lanes_mul(root, root);
+    return lanes_fma(below, lanes_mul(square, square), lanes_max(x, zero));
 }
 
 LANES_INLINE lanes_f32 lanes_tanh(lanes_f32 x)

@@ -27,12 +27,12 @@ static const float dynq_exp_terms[DYNQ_EXP_TERMS] = {0x1.6a524ep-9f, 0x1.12396ep
 #define DYNQ_GELU_TANH_LINEAR 0x1.988454p+0f
 #define DYNQ_GELU_TANH_CUBIC  0x1.2444f2p-4f
 
-/* log(Phi(y)) for y <= 0, Phi(y) = (1 + erf(y / sqrt(2))) / 2. Falls for ever, so that Phi of
- * anything far below is 0. */
+/* max(p(y), 0)^4 is Phi(y) = (1 + erf(y / sqrt(2))) / 2 for y <= 0. p falls for ever, so that Phi
+ * of anything below -5.68 is 0. */
 #define DYNQ_TAIL_TERMS 9
 static const float dynq_tail_terms[DYNQ_TAIL_TERMS] = {
-    -0x1.3bda6cp-20f, -0x1.2fe20ep-16f, -0x1.6d6494p-14f, 0x1.901acp-13f, 0x1.48775p-8f,
-    0x1.2aad6p-5f,    -0x1.45ead4p-2f,  0x1.9884aap-1f,   -0x1.62e43p-1f};
+    -0x1.b7d96p-19f, -0x1.da0ad8p-15f, -0x1.3600fcp-12f, 0x1.3067a8p-14f, 0x1.f9fd04p-9f,
+    -0x1.2cc6f2p-8f, -0x1.9aff42p-5f,  0x1.578758p-3f,   0x1.ae89fep-1f};
 
 /* What a shorter row is divided by, instead of its length, to have the length 1. */
 #define DYNQ_SHORTEST 1e-12f

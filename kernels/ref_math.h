@@ -82,12 +82,14 @@ static inline float dynq_ref_relu(float x)
     return dynq_ref_taint(dynq_ref_max(x, 0.0f), x);
 }
 
-/* x * Phi(x) as max(x, 0) - |x| * Phi(-|x|): no cancellation, and NaN for NaN and Inf by itself. */
+/* x * Phi(x) as max(x, 0) - |x| * Phi(-|x|): exactly x or 0 where Phi ends, and NaN for NaN and Inf
+ * by itself. */
 static inline float dynq_ref_gelu(float x)
 {
     const float below = -fabsf(x);
-    const float tail = dynq_ref_exp(dynq_ref_horner(dynq_tail_terms, DYNQ_TAIL_TERMS, below));
-    return fmaf(below, tail, dynq_ref_max(x, 0.0f));
+    const float p = dynq_ref_horner(dynq_tail_terms, DYNQ_TAIL_TERMS, below);
+    const float root = dynq_ref_max(p, 0.0f), square = root * root;
+    return fmaf(below, square * square, dynq_ref_max(x, 0.0f));
 }
 
 /* (1 - e) / (1 + e), e = exp(-2 |x|), with the sign of x. e - 1 is made of its parts, as it would

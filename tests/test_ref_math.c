@@ -88,11 +88,16 @@ Test(ref, tanh_and_sigmoid_are_within_three_ulp)
 Test(ref, gelu_is_within_its_absolute_error)
 {
     for (int negative = 0; negative <= 1; negative++) {
-        cr_assert_lt(sweep(dynq_ref_gelu, exact_gelu, negative).scaled, 1.2e-7);
+        cr_assert_lt(sweep(dynq_ref_gelu, exact_gelu, negative).scaled, 2.3e-7);
     }
     cr_assert_eq(dynq_ref_gelu(FLT_MAX), FLT_MAX);
     cr_assert_eq(dynq_ref_gelu(-FLT_MAX), 0.0f);
     cr_assert_eq(dynq_ref_gelu(10.0f), 10.0f);
+    /* It ends before it is subnormal. */
+    for (float x = -5.6f; x > -5.7f; x = nextafterf(x, -INFINITY)) {
+        const float found = dynq_ref_gelu(x);
+        cr_assert(found <= -FLT_MIN || (found == 0.0f && x < -5.67f), "%a", (double)x);
+    }
 }
 
 Test(ref, gelu_tanh_is_within_its_absolute_error)
@@ -133,7 +138,7 @@ Test(ref, activations_give_the_same_bits_in_every_build)
     static const uint64_t expected[] = {
         [DYNQ_ACTIVATION_NONE] = 0x3a864a246a18b2f2u,
         [DYNQ_ACTIVATION_RELU] = 0x599a1f2b68c90c75u,
-        [DYNQ_ACTIVATION_GELU] = 0x751ab73fbbfa8acdu,
+        [DYNQ_ACTIVATION_GELU] = 0x6a6a0967b881c656u,
         [DYNQ_ACTIVATION_TANH] = 0x625077ec5c6ea246u,
         [DYNQ_ACTIVATION_SIGMOID] = 0xd448dc9c4c21393du,
         [DYNQ_ACTIVATION_GELU_TANH] = 0x4661af33de24a68fu,

@@ -72,17 +72,23 @@ def main():
     print(f"ln2: {hexadecimal(high)} + {hexadecimal(low)}")
     print(f"log2(e): {hexadecimal(np.float32(1 / math.log(2)))}")
 
-    # log(Phi(y)) for y <= 0, the constant being the float nearest to log(1/2). The error of Phi is Phi
-    # times the error of its logarithm; the power 0.7 gives the tail, which the range down to where
-    # exp gives 0 would otherwise not have at all, a share. The polynomial must keep falling beyond.
-    y = nodes(-13.1, 0)
+    # Phi(y) for y <= 0, as max(p, 0)^4 of a polynomial p in y, which must keep falling below its
+    # zero. With root = Phi(y)^(1/4), p^4 - Phi = (p - root) (p + root) (p^2 + root^2), whose last
+    # factors are taken from the round before. Weighted by |y|, as in gelu, but not below 1/2, so that
+    # Phi itself is known where y is near 0.
+    y = nodes(-5.7, 0)
     phi = np.array([math.erfc(-v / math.sqrt(2)) / 2 for v in y])
-    log_phi = fit(y, np.log(phi), phi**0.7, [float(np.float32(math.log(0.5)))], 8)
-    show("log Phi", log_phi)
-    error = np.abs(np.exp(evaluate(log_phi, y)) - phi)
-    print(f"    absolute error of Phi {error.max():.2g}")
-    wide = evaluate(log_phi, np.linspace(-1000, 0, 1000001))
-    assert (np.diff(wide) > 0).all() and evaluate(log_phi, -13.1) < -87
+    root = phi**0.25
+    powers = np.stack([y**i for i in range(9)], axis=1)
+    p = root
+    for _ in range(10):
+        scale = np.maximum(-y, 0.5) * (p + root) * (p**2 + root**2)
+        p = powers @ lawson(powers, root, scale)
+    tail = fit(y, root, scale, [], 8)
+    show("tail", tail)
+    error = np.abs(np.maximum(evaluate(tail, y), 0) ** 4 - phi)
+    print(f"    absolute error of y Phi(y) {(-y * error).max():.2g}, of Phi(y) {error.max():.2g}")
+    assert (np.diff(evaluate(tail, np.linspace(-1000, 0, 1000001))) > 0).all()
 
     # 2^(t - 1) / t for a mantissa t from 1 to 2: what takes the line between two powers of two, which
     # a float with a fixed-point number for its bits is, to the exponential function.
