@@ -97,13 +97,62 @@ static void extend_to_stages(const dynq_plan *plan, dynq_arena_buffer *values,
     }
 }
 
-static size_t most_rows(const dynq_plan_request *request, dynq_domain domain, bool local)
+static size_t smaller(size_t a, size_t b)
 {
-    const size_t rows = domain == DYNQ_DOMAIN_SEGMENTS ? request->max_segments : request->max_rows;
-    return local && rows > request->stepwise_rows ? request->stepwise_rows : rows;
+    return a < b ? a : b;
+}
+
+/* The bytes that value or copy `index` takes in the arena. false if they are too many. */
+static bool arena_bytes(const dynq_plan *plan, const dynq_plan_request *request, dynq_way way,
+                        size_t index, size_t *bytes)
+{
+    const bool is_copy = index >= plan->value_count;
+    const dynq_plan_copy *copy = is_copy ? &plan->copies[index - plan->value_count] : NULL;
+    const dynq_plan_value *value = &plan->values[is_copy ? copy->value : index];
+    size_t row = 0;
+    *bytes = 0;
+    if (way == DYNQ_BY_BLOCKS && (is_copy ? copy->local : value->local)) {
+        return true;
+    }
+    if (is_copy) {
+        row = copy->padded;
+    } else if (value->stored && value->slot == DYNQ_NONE &&
+               !dynq_size_multiply(value->columns, sizeof(float), &row)) {
+        return false;
+    }
+    const size_t most =
+        value->domain == DYNQ_DOMAIN_SEGMENTS ? request->max_segments : request->max_rows;
+    return dynq_size_multiply(
+        row, way == DYNQ_STEPWISE ? smaller(most, request->stepwise_rows) : most, bytes);
 }
 
 /* Codes and stored values that are not the caller's memory share the arena. */
+static bool lay_out_way(dynq_plan *plan, const dynq_plan_request *request, dynq_way way,
+                        dynq_arena_buffer *buffers)
+{
+    const size_t count = plan->value_count + plan->copy_count;
+    dynq_arena_buffer *copies = buffers + plan->value_count;
+    bool fits = true;
+    for (size_t i = 0; i < count; i++) {
+        buffers[i] = (dynq_arena_buffer){.first = SIZE_MAX};
+        fits = fits && arena_bytes(plan, request, way, i, &buffers[i].bytes);
+    }
+    note_lives(plan, buffers, copies);
+    if (way == DYNQ_BY_BLOCKS) {
+        extend_to_stages(plan, buffers, copies);
+    }
+    size_t bytes = 0;
+    fits = fits && dynq_arena_layout(buffers, count, &bytes);
+    plan->arena_bytes = bytes > plan->arena_bytes ? bytes : plan->arena_bytes;
+    for (size_t i = 0; i < plan->value_count; i++) {
+        plan->values[i].offset[way] = buffers[i].offset;
+    }
+    for (size_t i = 0; i < plan->copy_count; i++) {
+        plan->copies[i].offset[way] = copies[i].offset;
+    }
+    return fits;
+}
+
 static dynq_status lay_out(dynq_plan *plan, const dynq_plan_request *request, dynq_error *error)
 {
     const size_t count = plan->value_count + plan->copy_count;
@@ -111,34 +160,11 @@ static dynq_status lay_out(dynq_plan *plan, const dynq_plan_request *request, dy
     if (buffers == NULL) {
         return DYNQ_ERR_MEMORY;
     }
-    dynq_arena_buffer *copies = buffers + plan->value_count;
-    bool fits = true;
-    for (size_t i = 0; i < count; i++) {
-        buffers[i].first = SIZE_MAX;
-        size_t row = 0, value = i;
-        bool local = false;
-        if (i >= plan->value_count) {
-            const dynq_plan_copy *copy = &plan->copies[i - plan->value_count];
-            row = copy->padded;
-            value = copy->value;
-            local = copy->local;
-        } else if (plan->values[i].stored && plan->values[i].slot == DYNQ_NONE) {
-            fits = fits && dynq_size_multiply(plan->values[i].columns, sizeof(float), &row);
-            local = plan->values[i].local;
-        }
-        const size_t rows = most_rows(request, plan->values[value].domain, local);
-        fits = fits && dynq_size_multiply(row, rows, &buffers[i].bytes);
+    bool fits = lay_out_way(plan, request, DYNQ_STEPWISE, buffers);
+    if (request->max_rows > request->stepwise_rows) {
+        fits = fits && lay_out_way(plan, request, DYNQ_BY_BLOCKS, buffers) &&
+               dynq_planner_lay_out_blocks(plan, buffers);
     }
-    note_lives(plan, buffers, copies);
-    extend_to_stages(plan, buffers, copies);
-    fits = fits && dynq_arena_layout(buffers, count, &plan->arena_bytes);
-    for (size_t i = 0; i < plan->value_count; i++) {
-        plan->values[i].offset = buffers[i].offset;
-    }
-    for (size_t i = 0; i < plan->copy_count; i++) {
-        plan->copies[i].offset = copies[i].offset;
-    }
-    fits = fits && dynq_planner_lay_out_blocks(plan, buffers);
     dynq_release(&plan->allocator, buffers);
     return fits ? DYNQ_OK
                 : dynq_fail(error, DYNQ_ERR_LIMIT, "%zu rows: activations do not fit in memory",

@@ -44,6 +44,10 @@ typedef struct dynq_step {
                    * results finite */
 } dynq_step;
 
+/* How the stages of a plan run: step by step, where no more memory is used than steps need, or by
+ * blocks where they can, where memory is there for all of a stage. */
+typedef enum dynq_way { DYNQ_STEPWISE, DYNQ_BY_BLOCKS, DYNQ_WAYS } dynq_way;
+
 /* A value: the result of the node with the same index; a few more at the end are copies of a value
  * for a second output name. */
 typedef struct dynq_plan_value {
@@ -58,9 +62,9 @@ typedef struct dynq_plan_value {
     bool range_by_segment;
     bool checked_by_quantize; /* input whose only readers are static copies: no range step */
     bool tapped;
-    bool local;          /* nobody outside of one stage needs it */
-    size_t offset;       /* in the arena */
-    size_t block_offset; /* of a local value: in the memory of a block */
+    bool local;               /* nobody outside of one stage needs it */
+    size_t offset[DYNQ_WAYS]; /* in the arena */
+    size_t block_offset;      /* of a local value: in the memory of a block */
 } dynq_plan_value;
 
 /* A quantized copy of a value, shared by all layers that want it the same way. */
@@ -71,7 +75,7 @@ typedef struct dynq_plan_copy {
     float largest_weight_scale; /* over the columns of all layers that read it ... */
     uint32_t largest_node;      /* ... and the layer that has it */
     bool local;                 /* as of values */
-    size_t offset;              /* codes in the arena, */
+    size_t offset[DYNQ_WAYS];   /* codes in the arena, */
     size_t block_offset;        /* and in the memory of a block */
 } dynq_plan_copy;
 

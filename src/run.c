@@ -16,6 +16,26 @@ static void release_bindings(dynq_session *session)
     }
 }
 
+static bool runs_by_blocks(const dynq_session *session)
+{
+    return session->work.rows > session->stepwise_rows;
+}
+
+static void place_arena(dynq_session *session)
+{
+    const dynq_plan *plan = session->plan;
+    const dynq_way way = runs_by_blocks(session) ? DYNQ_BY_BLOCKS : DYNQ_STEPWISE;
+    for (size_t i = 0; i < plan->value_count; i++) {
+        if (plan->values[i].stored && plan->values[i].slot == DYNQ_NONE) {
+            session->work.values[i].data =
+                (float *)(void *)(session->arena + plan->values[i].offset[way]);
+        }
+    }
+    for (size_t i = 0; i < plan->copy_count; i++) {
+        session->work.copies[i].codes = session->arena + plan->copies[i].offset[way];
+    }
+}
+
 /* Lets slots begin where the current part of the batch does. */
 static void place_bindings(dynq_session *session)
 {
@@ -208,7 +228,7 @@ static void run_blocks(dynq_session *session, const dynq_stage *stage, team *wor
 
 static void run_stage(dynq_session *session, const dynq_stage *stage, team *workers)
 {
-    if (stage->by_blocks && session->work.rows > session->stepwise_rows) {
+    if (stage->by_blocks && runs_by_blocks(session)) {
         run_blocks(session, stage, workers);
         return;
     }
@@ -249,6 +269,7 @@ static void lay_out(dynq_session *session)
 /* The current part of the batch. */
 static void run_part(dynq_session *session, team *workers)
 {
+    place_arena(session);
     place_bindings(session);
     lay_out(session);
     dynq_ranges_reset(&session->work);

@@ -167,7 +167,6 @@ static bool take_copies(dynq_session *session)
         dynq_alloc(&session->allocator, plan->copy_count, sizeof *session->work.copies);
     for (size_t i = 0; session->work.copies != NULL && i < plan->copy_count; i++) {
         dynq_copy_memory *copy = &session->work.copies[i];
-        copy->codes = session->arena + plan->copies[i].offset;
         copy->scale = dynq_alloc(&session->allocator, session->max_rows, sizeof *copy->scale);
         copy->inverse = dynq_alloc(&session->allocator, session->max_rows, sizeof *copy->inverse);
         copy->zero = dynq_alloc(&session->allocator, session->max_rows, sizeof *copy->zero);
@@ -192,10 +191,7 @@ static bool take_values(dynq_session *session)
         if (memory->range == NULL) {
             return false;
         }
-        if (value->stored && value->slot == DYNQ_NONE) {
-            memory->data = (float *)(void *)(session->arena + value->offset);
-            memory->stride = value->columns;
-        }
+        memory->stride = value->columns;
     }
     return session->work.values != NULL;
 }
