@@ -156,9 +156,10 @@ static dynq_status run_block(dynq_block_memory *block, const dynq_stage *stage, 
         const dynq_block b = {.rows = rows, .columns = plan->values[value].columns};
         const bool int8 = step->kind == DYNQ_STEP_LINEAR_S8;
         dynq_ranges_begin(&block->work, step);
+        const bool waits = step->output != DYNQ_NONE && dynq_plan_value_waits(plan, step->output);
         dynq_step_run_block(&block->work, s, &b,
-                            int8 ? next_weights(session, stage, s, more) : NULL);
-        if (step->output != DYNQ_NONE && !dynq_plan_value_waits(plan, step->output)) {
+                            int8 ? next_weights(session, stage, s, more) : NULL, waits);
+        if (step->output != DYNQ_NONE && !waits) {
             status = dynq_ranges_finish(&block->work, step);
         }
         if (session->clocks != NULL) {

@@ -34,7 +34,7 @@ static void finish_foreign(const dynq_work *w, const dynq_step *step, dynq_block
             w->session->kernel->epilogue_s32(b.rows, b.columns, products + (b.row - first) * stride,
                                              stride, &dequantize, &epilogue);
         }
-        dynq_step_join_ranges(&w->values[step->output], ranges, &b);
+        dynq_step_join_ranges(&w->values[step->output], ranges, &b, true);
     }
 }
 
@@ -53,7 +53,7 @@ static void range_foreign(const dynq_work *w, const dynq_step *step, dynq_block 
             .range = ranges,
             .range_step = y->range_step,
         });
-        dynq_step_join_ranges(&w->values[step->output], ranges, &b);
+        dynq_step_join_ranges(&w->values[step->output], ranges, &b, true);
     }
 }
 

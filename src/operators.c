@@ -65,11 +65,16 @@ dynq_layout dynq_step_layout(const dynq_work *w, size_t index, dynq_cut cut)
 }
 
 void dynq_step_join_ranges(dynq_value_memory *value, const dynq_range_bits *ranges,
-                           const dynq_block *b)
+                           const dynq_block *b, bool shared)
 {
     const size_t count = value->range_step == 0 ? 1 : b->rows;
     for (size_t i = 0; i < count; i++) {
-        dynq_range_join_shared(&value->range[b->row * value->range_step + i], ranges[i]);
+        dynq_range_bits *range = &value->range[b->row * value->range_step + i];
+        if (shared) {
+            dynq_range_join_shared(range, ranges[i]);
+        } else {
+            *range = dynq_range_join(*range, ranges[i]);
+        }
     }
 }
 
@@ -275,11 +280,12 @@ static void run_float(const dynq_work *w, const dynq_step *step, const dynq_bloc
     }
 }
 
-void dynq_step_run_block(const dynq_work *w, size_t index, const dynq_block *b, const int8_t *next)
+void dynq_step_run_block(const dynq_work *w, size_t index, const dynq_block *b, const int8_t *next,
+                         bool shared)
 {
     const dynq_step *step = &w->session->plan->steps[index];
     if (step->kind == DYNQ_STEP_ATTENTION) {
-        dynq_attention_run(w, step, b, w->session->layouts[index].shared);
+        dynq_attention_run(w, step, b, shared);
         return;
     }
     dynq_range_bits ranges[DYNQ_ROW_BLOCK] = {{0, 0}};
@@ -293,7 +299,7 @@ void dynq_step_run_block(const dynq_work *w, size_t index, const dynq_block *b, 
     }
     if (step->kind != DYNQ_STEP_QUANTIZE ||
         w->session->plan->values[step->inputs[0]].checked_by_quantize) {
-        dynq_step_join_ranges(&w->values[step_value(step)], ranges, b);
+        dynq_step_join_ranges(&w->values[step_value(step)], ranges, b, shared);
     }
 }
 
@@ -306,5 +312,6 @@ void dynq_step_run_chunk(const dynq_work *w, size_t index, size_t chunk)
     }
     const dynq_block b = dynq_layout_block(&w->session->layouts[index], chunk);
     const bool int8 = step->kind == DYNQ_STEP_LINEAR_S8;
-    dynq_step_run_block(w, index, &b, int8 ? next_panels(w, index, chunk) : NULL);
+    dynq_step_run_block(w, index, &b, int8 ? next_panels(w, index, chunk) : NULL,
+                        w->session->layouts[index].shared);
 }

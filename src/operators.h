@@ -5,9 +5,9 @@
 #include "src/session.h"
 
 /* Ranges are collected on the stack of the thread and joined at the end of a block: one for each of
- * its rows, or one, as the value's range_step says. */
+ * its rows, or one, as the value's range_step says. `shared`: other threads may do the same. */
 void dynq_step_join_ranges(dynq_value_memory *value, const dynq_range_bits *ranges,
-                           const dynq_block *b);
+                           const dynq_block *b, bool shared);
 
 /* How products of a linear step become its results in a block. */
 dynq_epilogue dynq_step_epilogue(const dynq_work *w, const dynq_step *step, const dynq_block *b,

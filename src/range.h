@@ -6,6 +6,7 @@
 
 #include <dynq/model.h>
 #include <stdbool.h>
+#include <string.h>
 
 typedef struct dynq_range_params {
     float scale, inverse;
@@ -18,14 +19,68 @@ static inline int32_t dynq_scheme_qmin(dynq_scheme scheme)
     return scheme == DYNQ_SCHEME_SYMMETRIC ? 1 : 0;
 }
 
+#define DYNQ_SMALLEST_RANGE 0x1p-100
+#define DYNQ_ROUNDING       0x1.8p23f
+
+static inline dynq_range_params dynq_range_affine(float lo, float hi)
+{
+    const double width = (double)hi - (double)lo;
+    if (width < DYNQ_SMALLEST_RANGE) {
+        return (dynq_range_params){.scale = 1.0f, .inverse = 0.0f, .zero = 0};
+    }
+    const float inverse = (float)(255.0 / width);
+    /* Below 2^22, adding and taking away rounds to the nearest integer, ties to even. */
+    const float zero = (-lo * inverse + DYNQ_ROUNDING) - DYNQ_ROUNDING;
+    return (dynq_range_params){
+        .scale = (float)(width / 255.0),
+        .inverse = inverse,
+        .zero = zero > 255.0f ? 255 : (int32_t)zero,
+    };
+}
+
+static inline dynq_range_params dynq_range_symmetric(float lo, float hi)
+{
+    const float largest = -lo > hi ? -lo : hi;
+    if ((double)largest < DYNQ_SMALLEST_RANGE) {
+        return (dynq_range_params){.scale = 1.0f, .inverse = 0.0f, .zero = 128};
+    }
+    return (dynq_range_params){.scale = largest / 127.0f, .inverse = 127.0f / largest, .zero = 128};
+}
+
 /* lo <= 0 <= hi, finite: the formulas of the specification. A range below 2^-100 counts as zero. */
-dynq_range_params dynq_range_params_of(float lo, float hi, dynq_scheme scheme);
+static inline dynq_range_params dynq_range_params_of(float lo, float hi, dynq_scheme scheme)
+{
+    return scheme == DYNQ_SCHEME_SYMMETRIC ? dynq_range_symmetric(lo, hi)
+                                           : dynq_range_affine(lo, hi);
+}
 
 /* Bit patterns as kernels collect them. */
-bool dynq_range_finite(dynq_range_bits bits);
-float dynq_range_low(dynq_range_bits bits);
-float dynq_range_high(dynq_range_bits bits);
-dynq_range_bits dynq_range_join(dynq_range_bits a, dynq_range_bits b);
+static inline bool dynq_range_finite(dynq_range_bits bits)
+{
+    return bits.high < 0x7F800000 && bits.low < 0xFF800000u;
+}
+
+static inline float dynq_range_low(dynq_range_bits bits)
+{
+    float low = 0.0f;
+    if (bits.low >> 31 != 0) {
+        memcpy(&low, &bits.low, sizeof low);
+    }
+    return low;
+}
+
+static inline float dynq_range_high(dynq_range_bits bits)
+{
+    float high = 0.0f;
+    memcpy(&high, &bits.high, sizeof high);
+    return high;
+}
+
+static inline dynq_range_bits dynq_range_join(dynq_range_bits a, dynq_range_bits b)
+{
+    return (dynq_range_bits){.high = a.high > b.high ? a.high : b.high,
+                             .low = a.low > b.low ? a.low : b.low};
+}
 
 /* Joins *shared with `bits` while other threads may do the same. */
 void dynq_range_join_shared(dynq_range_bits *shared, dynq_range_bits bits);

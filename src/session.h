@@ -151,9 +151,9 @@ bool dynq_session_step_is_foreign(const dynq_session *session, const dynq_step *
 dynq_layout dynq_step_layout(const dynq_work *work, size_t step, dynq_cut cut);
 void dynq_step_run_chunk(const dynq_work *work, size_t step, size_t chunk);
 /* Any rows and columns of a step of the native engine. `next`: weights to fetch meanwhile, or NULL.
- */
+ * `shared`: other threads may join the same ranges. */
 void dynq_step_run_block(const dynq_work *work, size_t step, const dynq_block *block,
-                         const int8_t *next);
+                         const int8_t *next, bool shared);
 
 /* ranges.c: which values need their range, and what follows from ranges when a step is complete. */
 void dynq_ranges_reset(const dynq_work *work);
