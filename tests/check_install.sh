@@ -33,6 +33,12 @@ if [ -e "$pc/dynq-text.pc" ]; then
   gcc -std=c11 -Wall -Wextra -Wpedantic -Werror "${flags[@]}" "$host" -o "$prefix/text-c" "${libs[@]}"
   g++ -std=c++17 -Wall -Wextra -Wpedantic -Werror -x c++ "${flags[@]}" "$host" -x none \
     -o "$prefix/text-cpp" "${libs[@]}"
+  gcc -std=c11 -Wall -Wextra -Wpedantic -Werror "${flags[@]}" "$source_root/models/sentence_host.c" \
+    -o "$prefix/sentence-c" "${libs[@]}"
+  if LD_LIBRARY_PATH=$libraries "$prefix/sentence-c" "$prefix/none" a b 2>"$prefix/sentence.err"; then
+    exit 1
+  fi
+  grep -q '^sentence_host: .*/none' "$prefix/sentence.err"
   for program in text-c text-cpp; do
     LD_LIBRARY_PATH=$libraries "$prefix/$program" >"$prefix/$program.out"
     [ "$(cat "$prefix/$program.out")" = '[CLS] token ##izer ! [SEP]' ]
