@@ -13,7 +13,7 @@ import time
 
 import catalogue
 import tables
-from workers import Failed, alone, quietness, start, turns
+from workers import Failed, alone, quietness, rounds, start
 
 SENTENCE = "A small library that runs sentence encoders in INT8 on ordinary CPUs.\n"
 SENTENCE_IDS = [101, *range(2000, 2014), 102]
@@ -23,9 +23,10 @@ GROUPS = (64, 32, 16, 8, 4, 2, 1)
 def measured(args, workers, question, **values):
     """Worker -> samples of all rounds."""
     samples = {worker: [] for worker in workers}
-    with alone(args.lock):
-        for worker in turns(workers, args.rounds):
-            samples[worker] += worker.measure(question, seconds=args.seconds, least=5, **values)
+    for turns in rounds(workers, args.rounds):
+        with alone(args.lock):
+            for worker in turns:
+                samples[worker] += worker.measure(question, seconds=args.seconds, least=2, **values)
     return samples
 
 

@@ -8,6 +8,9 @@ import os
 import sys
 import time
 
+# A second run to warm up is for those that are done by then.
+WARM_SECONDS = 0.2
+
 
 class Worker:
     def __init__(self, name, threads):
@@ -31,8 +34,12 @@ class Worker:
 
     def time(self, calls, seconds, least):
         """Runs all of `calls` again and again; the milliseconds of each time."""
-        for call in calls * 2:
-            call()
+        warm = time.perf_counter() + WARM_SECONDS
+        for _ in range(2):
+            for call in calls:
+                call()
+            if time.perf_counter() > warm:
+                break
         samples = []
         cpu, start = time.process_time(), time.perf_counter()
         while len(samples) < least or time.perf_counter() - start < seconds:

@@ -114,10 +114,10 @@ def start(names, threads, cpus):
     return workers
 
 
-def turns(workers, rounds):
-    """Each worker once a round, in reversed order every other round."""
-    for number in range(rounds):
-        yield from workers if number % 2 == 0 else reversed(workers)
+def rounds(workers, count):
+    """In each round every worker has a turn, in reversed order every other time."""
+    for number in range(count):
+        yield workers if number % 2 == 0 else workers[::-1]
 
 
 def quietness(workers):
