@@ -17,7 +17,7 @@ from workers import Failed, alone, quietness, rounds, start
 
 SENTENCE = "A small library that runs sentence encoders in INT8 on ordinary CPUs.\n"
 SENTENCE_IDS = [101, *range(2000, 2014), 102]
-GROUPS = (64, 32, 16, 8, 4, 2, 1)
+GROUPS = "64,32,16,8,4,2,1"
 
 
 def measured(args, workers, question, **values):
@@ -56,8 +56,9 @@ def latency(args, workers):
 
 
 def ragged(args, workers):
+    groups = sorted(map(int, args.groups.split(",")), reverse=True)
     lengths = workers[0].ask("lengths")["lengths"]
-    samples = {group: measured(args, workers, "texts_in", group=group) for group in GROUPS}
+    samples = {group: measured(args, workers, "texts_in", group=group) for group in groups}
     agreement = {worker: worker.ask("agreement") for worker in workers}
     print(tables.ragged(args.threads, workers, lengths, samples, agreement))
     print(quietness(workers))
@@ -126,6 +127,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=0.7, help="of a peer's turn")
     parser.add_argument("--cells", default="1x16,1x128,1x256,8x128", help="SENTENCESxTOKENS,...")
+    parser.add_argument("--groups", default=GROUPS, help="ragged: sentences in a batch, N,...")
     parser.add_argument("--build", help="dynq's build folder (default: build of this repository)")
     parser.add_argument("--lock", metavar="FILE", help="hold a lock on FILE while measuring")
     args = parser.parse_args()

@@ -78,8 +78,8 @@ def faster(workers, kind, cell, ours):
 
 
 def ragged(threads, workers, lengths, samples, agreement):
-    groups = [f"by {group}" for group in samples]
-    groups[0], groups[-1] = "one batch", "one by one"
+    named = {len(lengths): "one batch", 1: "one by one"}
+    groups = [named.get(group, f"by {group}") for group in samples]
     rows = []
     for worker in workers:
         best_group = min(samples, key=lambda group: statistics.median(samples[group][worker]))
