@@ -63,7 +63,10 @@ class Worker:
 
     def answer(self):
         line = self.process.stdout.readline()
-        result = json.loads(line) if line else {"error": "the process ended"}
+        if line:
+            result = json.loads(line)
+        else:
+            result = {"error": f"the process ended with {self.process.wait()}"}
         if "error" in result:
             raise Failed(f"{self.label}: {result['error']}")
         return result
