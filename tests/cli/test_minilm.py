@@ -1,0 +1,50 @@
+"""The published encoder from its files to embeddings; tests/golden/make_bert.py has the answers."""
+
+import json
+import math
+import os
+import unittest
+
+from cli_support import CommandTest, read_npy
+
+FOLDER = os.environ.get("DYNQ_MINILM")
+GOLDEN = os.path.join(os.environ.get("DYNQ_SOURCE_ROOT", os.curdir), "tests", "golden", "minilm")
+
+
+def cosine(a, b):
+    return sum(x * y for x, y in zip(a, b)) / math.sqrt(sum(x * x for x in a) *
+                                                        sum(y * y for y in b))
+
+
+@unittest.skipUnless(FOLDER, "DYNQ_MINILM does not name the folder that tools/get-minilm.sh prints")
+class PublishedEncoder(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.lines = os.path.join(GOLDEN, "sentences.txt")
+        self.answers = read_npy(os.path.join(GOLDEN, "minilm_sentences.npy"))
+        self.fp32 = self.path("fp32.safetensors")
+        self.succeed("convert", FOLDER, "-o", self.fp32, "-q")
+
+    def embed(self, model, *options):
+        return self.succeed_json("embed", model, self.lines, *options)["embeddings"]
+
+    def test_published_fp32(self):
+        found = self.embed(self.fp32)
+        self.assertEqual(len(found), len(self.answers))
+        for a, b in zip(found, self.answers):
+            self.assertLess(max(abs(x - y) for x, y in zip(a, b)), 2e-5)
+
+    def test_published_int8(self):
+        for scope, mean, worst in [("segment", 0.99, 0.96), ("row", 0.998, 0.99)]:
+            path = self.path(scope + ".safetensors")
+            self.succeed("quantize", self.fp32, "-o", path, "-q", "--granularity", scope)
+            self.assertLessEqual(os.path.getsize(path), 24e6)
+            found = self.embed(path)
+            cosines = [cosine(a, b) for a, b in zip(found, self.answers)]
+            self.assertGreaterEqual(sum(cosines) / len(cosines), mean, scope)
+            self.assertGreaterEqual(min(cosines), worst, scope)
+            self.assertEqual(self.embed(path, "--batch-tokens", "2", "-t", "2"), found, scope)
+
+
+if __name__ == "__main__":
+    unittest.main()
