@@ -186,7 +186,8 @@ static void print_profile(const bench *self, const bench_profile *profile)
     if (self->options->explain_nodes) {
         add_profile_rows(rows, profile->nodes, profile->node_count, total);
     } else {
-        add_profile_rows(rows, layers, bench_sum_layers(profile, &layers), total);
+        const size_t count = bench_sum_layers(profile, &layers);
+        add_profile_rows(rows, layers, count, total);
     }
     for (size_t i = 0; i < profile->node_count; i++) {
         for (size_t phase = 0; phase < BENCH_PHASES; phase++) {
