@@ -5,7 +5,8 @@
 #                                  kernel that this CPU runs, kernels on emulated CPUs, and everything
 #                                  on an emulated aarch64
 #   tools/test.sh --sanitize       every test in a build with AddressSanitizer and UBSan
-#   tools/test.sh --compiler NAME  kernels and units in a build of that compiler, e.g. clang or a path
+#   tools/test.sh --compiler NAME  kernels, units and the command in a build of that compiler, e.g. clang or
+#                                  a path
 # Tests of the published encoder take it from the folder that DYNQ_MINILM names, or else from the cache of
 # tools/get-minilm.sh; without it they are skipped, and a line says so. Nothing is fetched but packages.
 set -euo pipefail
@@ -203,8 +204,8 @@ emulated_x86() {
 
 kernel_check "kernels" "$build/tests/dynq-kernel-check" --cases "$cases"
 unit_tests "unit tests"
+command_tests "command tests" "$build/tools/dynq"
 if [ "$mode" != --compiler ]; then
-  command_tests "command tests" "$build/tools/dynq"
   check "exported symbols" "$source_root/tests/check_symbols.sh" "$build"
 fi
 if [ -z "$mode" ]; then
