@@ -4,7 +4,9 @@
 #include "tools/allocate.h"
 #include "tools/folder.h"
 #include "tools/huggingface.h"
+#include "tools/utf8.h"
 
+#include <dynq/tokenizer.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +17,8 @@
 #define SENTENCE_FILE   "sentence_bert_config.json"
 #define VOCABULARY      "vocab.txt"
 #define MAX_WORD        100 /* characters of a word, the default */
-#define LONGEST_WORD    10000
 #define LONGEST_SPECIAL 64
+#define LEAST_TOKENS    2 /* those around a sentence */
 
 typedef struct special {
     char text[LONGEST_SPECIAL];
@@ -139,9 +141,13 @@ static dynq_status read_whole(tokenizer *t)
     const json_t *longest = json_object_get(model, "max_input_chars_per_word");
     if (status == DYNQ_OK && longest != NULL) {
         t->max_word_characters = json_integer_value(longest);
-        if (t->max_word_characters < 1 || t->max_word_characters > LONGEST_WORD) {
+        if (t->max_word_characters < 1 ||
+            t->max_word_characters > (json_int_t)DYNQ_TOKENIZER_MAX_CHARACTERS) {
+            char limits[60];
+            snprintf(limits, sizeof limits, "it must be from 1 to %zu",
+                     DYNQ_TOKENIZER_MAX_CHARACTERS);
             status = huggingface_bad_key(t->self->folder, WHOLE_FILE, "max_input_chars_per_word",
-                                         longest, "it must be from 1 to 10000", t->error);
+                                         longest, limits, t->error);
         }
     }
     set_special(t, &t->unknown, json_object_get(model, "unk_token"), "unk_token");
@@ -194,6 +200,9 @@ static dynq_status read_sentence(tokenizer *t)
     const json_t *model_longest = json_object_get(t->config, "model_max_length");
     const char *file = SENTENCE_FILE, *key = "max_seq_length";
     t->self->max_tokens = encoder->positions - encoder->first_position;
+    if (t->self->max_tokens < LEAST_TOKENS) {
+        give_up(t, "the encoder has no positions for the two tokens around a sentence");
+    }
     if (longest == NULL || json_is_null(longest)) {
         longest = model_longest;
         file = CONFIG_FILE;
@@ -202,9 +211,9 @@ static dynq_status read_sentence(tokenizer *t)
     /* Where there is no limit the second is a number like 1e30. */
     const double limit = json_number_value(longest);
     if (longest != NULL && !json_is_null(longest)) {
-        if (!(limit >= 1)) {
+        if (!(limit >= LEAST_TOKENS)) {
             return huggingface_bad_key(t->self->folder, file, key, longest,
-                                       "it must be a number of tokens", t->error);
+                                       "it must be a number of tokens, two at least", t->error);
         }
         if (limit < (double)t->self->max_tokens) {
             t->self->max_tokens = (size_t)limit;
@@ -292,11 +301,24 @@ static int has_line(const char *text, const char *line)
     return *text != '\0';
 }
 
+static int is_utf8(const char *text)
+{
+    size_t length = 0;
+    char *valid = utf8_valid(text, strlen(text), &length);
+    const int same = strcmp(text, valid) == 0;
+    free(valid);
+    return same;
+}
+
 static dynq_status check_vocabulary(const tokenizer *t, const char *file)
 {
     const char *const needed[] = {t->unknown.text, t->start.text, t->end.text};
     const huggingface *self = t->self;
     size_t count = 0;
+    if (!is_utf8(self->vocabulary)) {
+        return folder_fail(t->error, DYNQ_ERR_FORMAT, self->folder, file,
+                           "the vocabulary is not UTF-8");
+    }
     for (const char *c = self->vocabulary; *c != '\0'; c++) {
         count += *c == '\n';
     }

@@ -247,6 +247,8 @@ class Tokenizer(ConvertTest):
         self.refuse(path, "81 tokens", "'vocab_size' is 80")
         self.write_text("vocab.txt", "\n".join(lines) + "\0")
         self.refuse(path, "zero byte")
+        self.write_bytes(path, "\n".join(lines).encode().replace(b"\n", b"\xff\n", 1))
+        self.refuse(path, "not UTF-8")
         self.write_text("vocab.txt", "")
         self.refuse(path, "'[UNK]'")
         os.remove(path)
@@ -259,6 +261,7 @@ class Tokenizer(ConvertTest):
                 ("tokenizer_config.json", '{"do_lower_case": 1}', "'do_lower_case' is 1"),
                 ("tokenizer_config.json", '{"strip_accents": "no"}', "'strip_accents'"),
                 ("sentence_bert_config.json", '{"max_seq_length": 0}', "'max_seq_length' is 0"),
+                ("sentence_bert_config.json", '{"max_seq_length": 1}', "'max_seq_length' is 1"),
                 ("sentence_bert_config.json", '{"max_seq_length": "a"}', "'max_seq_length'")]:
             with self.subTest(name=name, text=text):
                 self.source = self.copy("bert")
@@ -277,9 +280,12 @@ class Tokenizer(ConvertTest):
         content["model"]["vocab"] = {}
         self.write_text("tokenizer.json", json.dumps(content))
         self.refuse(self.file("tokenizer.json"), "'[UNK]'")
-        content["model"].update(vocab=vocabulary, max_input_chars_per_word=0)
-        self.write_text("tokenizer.json", json.dumps(content))
-        self.refuse(self.file("tokenizer.json"), "'max_input_chars_per_word' is 0")
+        content["model"]["vocab"] = vocabulary
+        for value in (0, -1, 1001, 10000, 2.5, "100"):
+            content["model"]["max_input_chars_per_word"] = value
+            self.write_text("tokenizer.json", json.dumps(content))
+            self.refuse(self.file("tokenizer.json"), "'max_input_chars_per_word' is",
+                        "from 1 to 1000")
 
 
 class Config(ConvertTest):
