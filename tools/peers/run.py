@@ -130,7 +130,7 @@ def arguments():
     parser.add_argument("--groups", default=GROUPS, help="ragged: sentences in a batch, N,...")
     parser.add_argument("--build", help="dynq's build folder (default: build of this repository)")
     parser.add_argument("--lock", metavar="FILE", help="hold a lock on FILE while measuring")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     args.cpus = [int(cpu) for cpu in args.cpus.split(",")] if args.cpus else usable[-args.threads :]
     args.peers = args.peers or list(catalogue.PEERS)
     for name in args.peers:
