@@ -67,7 +67,7 @@ static void print_json(const dynq_calibration *calibration, size_t count, const 
 static void print_table(const dynq_calibration *calibration, table_format format)
 {
     table *rows = table_create();
-    table_column(rows, "tensor", TABLE_LEFT);
+    table_column(rows, "tensor", TABLE_NAME);
     table_column(rows, "min", TABLE_RIGHT);
     table_column(rows, "max", TABLE_RIGHT);
     table_column(rows, "rows", TABLE_RIGHT);

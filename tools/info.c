@@ -4,6 +4,7 @@
 #include "tools/output.h"
 
 #include <dynq/model.h>
+#include <math.h>
 #include <stdio.h>
 
 typedef struct info_options {
@@ -187,7 +188,35 @@ static void add_shape(table *rows, const dynq_node_info *node)
     table_text(rows, shape);
 }
 
-static void add_row(table *rows, const dynq_node_info *node, int with_range)
+/* Columns that a table of nodes may lack. A page of text is narrow, and names are long: of how
+ * ranges are found there is only what nodes differ in, and the rest in a line; limits of static
+ * ranges get a table of their own. */
+typedef struct node_columns {
+    int kind, scope, scheme, limits, parameters;
+} node_columns;
+
+static node_columns columns_of(const dynq_model *model, table_format format,
+                               dynq_range_rule *common)
+{
+    node_columns columns = {0};
+    size_t ranged = 0;
+    for (size_t i = 0; i < dynq_model_node_count(model); i++) {
+        dynq_node_info node = {.size = sizeof node};
+        dynq_model_node(model, i, &node);
+        if (has_range(&node)) {
+            *common = ranged++ == 0 ? node.range : *common;
+            columns.kind |= node.range.kind != common->kind;
+            columns.scope |= node.range.scope != common->scope;
+            columns.scheme |= node.range.scheme != common->scheme;
+        }
+    }
+    if (format != TABLE_TEXT) {
+        columns = (node_columns){1, 1, 1, format == TABLE_CSV, 1};
+    }
+    return columns;
+}
+
+static void add_row(table *rows, const dynq_node_info *node, const node_columns *columns)
 {
     const int ranged = has_range(node);
     const int fixed = ranged && node->range.kind == DYNQ_RANGE_STATIC;
@@ -195,51 +224,84 @@ static void add_row(table *rows, const dynq_node_info *node, int with_range)
     table_text(rows, dynq_op_name(node->op));
     add_shape(rows, node);
     table_text(rows, dynq_precision_name(node->precision));
-    table_text(rows, ranged ? dynq_range_kind_name(node->range.kind) : NULL);
-    table_text(rows, ranged ? dynq_scope_name(node->range.scope) : NULL);
-    table_text(rows, ranged ? dynq_scheme_name(node->range.scheme) : NULL);
-    if (with_range && fixed) {
-        table_number(rows, node->range.lo, 6);
-        table_number(rows, node->range.hi, 6);
-    } else if (with_range) {
-        table_empty(rows);
-        table_empty(rows);
+    if (columns->kind) {
+        table_text(rows, ranged ? dynq_range_kind_name(node->range.kind) : NULL);
     }
-    table_integer(rows, node->parameters);
+    if (columns->scope) {
+        table_text(rows, ranged ? dynq_scope_name(node->range.scope) : NULL);
+    }
+    if (columns->scheme) {
+        table_text(rows, ranged ? dynq_scheme_name(node->range.scheme) : NULL);
+    }
+    if (columns->limits) {
+        table_number(rows, fixed ? (double)node->range.lo : NAN, 6);
+        table_number(rows, fixed ? (double)node->range.hi : NAN, 6);
+    }
+    if (columns->parameters) {
+        table_integer(rows, node->parameters);
+    }
     table_integer(rows, node->weight_bytes);
 }
 
-/* Nodes; with_range adds the limits of static ranges, for which a page of text is too narrow. */
-static void print_nodes(const dynq_model *model, table_format format, int with_range)
+/* What all ranges have in common and no column says. */
+static void print_common(const dynq_range_rule *common, const node_columns *columns)
 {
+    const char *const words[] = {columns->kind ? NULL : dynq_range_kind_name(common->kind),
+                                 columns->scope ? NULL : dynq_scope_name(common->scope),
+                                 columns->scheme ? NULL : dynq_scheme_name(common->scheme)};
+    const char *before = "\nevery range: ";
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (words[i] != NULL) {
+            printf("%s%s", before, words[i]);
+            before = ", ";
+        }
+    }
+    if (before[0] == ',') {
+        puts("");
+    }
+}
+
+static void print_nodes(const dynq_model *model, table_format format)
+{
+    dynq_range_rule common = {0};
+    const node_columns columns = columns_of(model, format, &common);
     table *rows = table_create();
-    table_column(rows, "name", TABLE_LEFT);
+    table_column(rows, "name", TABLE_NAME);
     table_column(rows, "op", TABLE_LEFT);
     table_column(rows, "shape", TABLE_RIGHT);
-    table_column(rows, "precision", TABLE_LEFT);
-    table_column(rows, "range", TABLE_LEFT);
-    table_column(rows, "granularity", TABLE_LEFT);
-    table_column(rows, "scheme", TABLE_LEFT);
-    if (with_range) {
+    table_column(rows, format == TABLE_TEXT ? "type" : "precision", TABLE_LEFT);
+    if (columns.kind) {
+        table_column(rows, "range", TABLE_LEFT);
+    }
+    if (columns.scope) {
+        table_column(rows, "granularity", TABLE_LEFT);
+    }
+    if (columns.scheme) {
+        table_column(rows, "scheme", TABLE_LEFT);
+    }
+    if (columns.limits) {
         table_column(rows, "lo", TABLE_RIGHT);
         table_column(rows, "hi", TABLE_RIGHT);
     }
-    table_column(rows, "params", TABLE_RIGHT);
+    if (columns.parameters) {
+        table_column(rows, "params", TABLE_RIGHT);
+    }
     table_column(rows, "bytes", TABLE_RIGHT);
     for (size_t i = 0; i < dynq_model_node_count(model); i++) {
         dynq_node_info node = {.size = sizeof node};
         dynq_model_node(model, i, &node);
-        add_row(rows, &node, with_range);
+        add_row(rows, &node, &columns);
     }
     table_print(rows, format, stdout);
     table_free(rows);
+    print_common(&common, &columns);
 }
 
 static void print_static_ranges(const dynq_model *model, table_format format)
 {
     table *rows = table_create();
     size_t count = 0;
-    table_column(rows, "static range of", TABLE_LEFT);
+    table_column(rows, "static range of", TABLE_NAME);
     table_column(rows, "lo", TABLE_RIGHT);
     table_column(rows, "hi", TABLE_RIGHT);
     for (size_t i = 0; i < dynq_model_node_count(model); i++) {
@@ -261,7 +323,7 @@ static void print_static_ranges(const dynq_model *model, table_format format)
 
 static void print_model(const dynq_model *model, const info_options *options, table_format format)
 {
-    print_nodes(model, format, format == TABLE_CSV);
+    print_nodes(model, format);
     if (format == TABLE_CSV) {
         return;
     }

@@ -276,13 +276,14 @@ static void print_json(const node_report *reports, size_t count, uint64_t bytes_
 
 static void print_table(const node_report *reports, size_t count, table_format format)
 {
+    const int narrow = format == TABLE_TEXT; /* a terminal: room for names */
     table *rows = table_create();
-    table_column(rows, "name", TABLE_LEFT);
-    table_column(rows, "precision", TABLE_LEFT);
+    table_column(rows, "name", TABLE_NAME);
+    table_column(rows, narrow ? "type" : "precision", TABLE_LEFT);
     table_column(rows, "range", TABLE_LEFT);
-    table_column(rows, "weight SQNR dB", TABLE_RIGHT);
-    table_column(rows, "bytes before", TABLE_RIGHT);
-    table_column(rows, "bytes after", TABLE_RIGHT);
+    table_column(rows, narrow ? "SQNR" : "weight SQNR dB", TABLE_RIGHT);
+    table_column(rows, narrow ? "B before" : "bytes before", TABLE_RIGHT);
+    table_column(rows, narrow ? "B after" : "bytes after", TABLE_RIGHT);
     for (size_t i = 0; i < count; i++) {
         const node_report *report = &reports[i];
         const int ranged = dynq_range_kind_name(report->range.kind) != NULL;

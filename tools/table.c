@@ -9,6 +9,7 @@
 #define PAGE_WIDTH   80
 #define COLUMN_GAP   2
 #define LEAST_SHRUNK 8 /* a column is not shortened below this */
+#define NAME_KEPT    29 /* nor names below this before the others: "…0.attention.output.LayerNorm" */
 #define ELLIPSIS     "\xE2\x80\xA6"
 
 typedef struct column {
@@ -177,6 +178,21 @@ static void print_end(FILE *file, const char *text, size_t width)
     fprintf(file, ELLIPSIS "%s", text);
 }
 
+/* The widest left-aligned column that is wider than it must be; without one, their number. */
+static size_t widest_column(const table *self, const size_t *widths, size_t name_kept)
+{
+    size_t widest = self->column_count;
+    for (size_t i = 0; i < self->column_count; i++) {
+        const table_align align = self->columns[i].align;
+        const size_t least = align == TABLE_NAME ? name_kept : LEAST_SHRUNK;
+        if (align != TABLE_RIGHT && widths[i] > least &&
+            (widest == self->column_count || widths[i] > widths[widest])) {
+            widest = i;
+        }
+    }
+    return widest;
+}
+
 /* Takes from the widest left-aligned column until the table fits. */
 static void shrink(const table *self, size_t *widths)
 {
@@ -185,12 +201,9 @@ static void shrink(const table *self, size_t *widths)
         total += widths[i];
     }
     for (; total > PAGE_WIDTH; total--) {
-        size_t widest = self->column_count;
-        for (size_t i = 0; i < self->column_count; i++) {
-            if (self->columns[i].align != TABLE_RIGHT && widths[i] > LEAST_SHRUNK &&
-                (widest == self->column_count || widths[i] > widths[widest])) {
-                widest = i;
-            }
+        size_t widest = widest_column(self, widths, NAME_KEPT);
+        if (widest == self->column_count) {
+            widest = widest_column(self, widths, LEAST_SHRUNK);
         }
         if (widest == self->column_count) {
             return;

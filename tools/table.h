@@ -12,7 +12,7 @@ typedef enum table_align {
     TABLE_LEFT = 1,
     TABLE_RIGHT,
     TABLE_NAME /* left; the end of a name like encoder.layer.0.output says most: where it is
-                * shortened, the beginning goes */
+                * shortened, the beginning goes, and not before the other columns */
 } table_align;
 
 /* Columns first, then cells, row after row. Running out of memory ends the program. */

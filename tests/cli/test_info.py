@@ -45,6 +45,26 @@ class Model(CommandTest):
                 self.assertEqual(line, line.rstrip())
         self.assertIn("static range of", text)
 
+    def test_ranges_in_text(self):
+        """What all nodes have in common stands below, the rest in columns."""
+        text = self.succeed("info", self.model).stdout
+        self.assertNotIn("every range", text)
+        text = self.succeed("info", self.quantized()).stdout
+        self.assertIn("\nevery range: dynamic, segment, affine\n", text)
+        self.assertNotIn("granularity", text)
+        text = self.succeed("info", self.quantized("--rule", "fc2=row,symmetric")).stdout
+        self.assertIn("\nevery range: dynamic\n", text)
+        self.assertIn("granularity", text)
+        self.assertIn("scheme", text)
+        self.assertNotIn("every", self.succeed("info", self.quantized(), "-f", "csv").stdout)
+
+    def test_names_of_a_stack_stay_apart(self):
+        name = "encoder.layer.0.attention.output.LayerNorm"
+        self.mlp.write(self.model, first_name=name)
+        for options in [["info", self.model], ["info", self.quantized()],
+                        ["info", self.quantized("--rule", "fc2=row")]]:
+            self.assertIn("0.attention.output.LayerNorm  input", self.succeed(*options).stdout)
+
     def test_long_and_wide_names(self):
         for name in ["n" * 200, "\u00fc" * 60, "\u5c42" * 60, 'a,"b|c']:
             path = self.path("named")
