@@ -48,81 +48,81 @@ Test(model_file, other_safetensors_files)
     parts_free(&p);
 }
 
+static const struct {
+    const char *from, *to;
+    dynq_status status;
+    const char *text;
+} wrong_graphs[] = {
+    {"{", "[", DYNQ_ERR_FORMAT, "not JSON"},
+    {"\"nodes\"", "\"Nodes\"", DYNQ_ERR_FORMAT, "no lists"},
+    {"\"outputs\"", "\"o\"", DYNQ_ERR_FORMAT, "no lists"},
+    {"\"nodes\":[", "\"nodes\":[7,", DYNQ_ERR_FORMAT, "no name"},
+    {"\"nodes\":[", "\"nodes\":[{\"name\":\"z\",\"op\":\"input\",\"columns\":1},", DYNQ_ERR_FORMAT,
+     "'z' is not needed"},
+    {"\"name\":\"x\"", "\"name\":5", DYNQ_ERR_FORMAT, "no name"},
+    {"\"name\":\"x\"", "\"name\":\"\"", DYNQ_ERR_FORMAT, "names no node"},
+    {"\"name\":\"x\"", "\"name\":\"a\",\"name\":\"x\"", DYNQ_ERR_FORMAT, "duplicate"},
+    {"\"name\":\"x\"", "\"name\":\"x\\u0000y\"", DYNQ_ERR_FORMAT, "\\u0000"},
+    {"\"name\":\"act\"", "\"name\":\"fc1\"", DYNQ_ERR_FORMAT, "two nodes"},
+    {"\"name\":\"act\"", "\"name\":\"\\n\"", DYNQ_ERR_FORMAT, "names no node"},
+    {"\"op\":\"relu\"", "\"op\":\"conv\"", DYNQ_ERR_FORMAT, "\"op\""},
+    {"\"op\":\"relu\"", "\"op\":3", DYNQ_ERR_FORMAT, "\"op\""},
+    {"\"op\":\"relu\"", "\"op\":\"add\"", DYNQ_ERR_FORMAT, "wrong number of inputs"},
+    {"\"op\":\"relu\"", "\"op\":\"input\",\"columns\":18", DYNQ_ERR_FORMAT, "number of inputs"},
+    {"\"inputs\":[\"fc1\"]", "\"inputs\":[\"act\"]", DYNQ_ERR_FORMAT, "before it"},
+    {"\"inputs\":[\"fc1\"]", "\"inputs\":[\"fc2\"]", DYNQ_ERR_FORMAT, "before it"},
+    {"\"inputs\":[\"fc1\"]", "\"inputs\":[\"none\"]", DYNQ_ERR_FORMAT, "before it"},
+    {"\"inputs\":[\"fc1\"]", "\"inputs\":[1]", DYNQ_ERR_FORMAT, "before it"},
+    {"\"inputs\":[\"fc1\"]", "\"inputs\":{\"a\":1}", DYNQ_ERR_FORMAT, "not a list"},
+    {"\"inputs\":[\"fc1\"]", "\"inputs\":[\"x\",\"x\",\"x\",\"x\"]", DYNQ_ERR_FORMAT, "too many"},
+    {"\"inputs\":[\"fc1\"]", "\"inputs\":[\"x\"]", DYNQ_ERR_SHAPE, "'fc2'"},
+    {"\"columns\":5", "\"columns\":0", DYNQ_ERR_FORMAT, "\"columns\""},
+    {"\"columns\":5", "\"columns\":-5", DYNQ_ERR_FORMAT, "\"columns\""},
+    {"\"columns\":5", "\"columns\":5.0", DYNQ_ERR_FORMAT, "\"columns\""},
+    {"\"columns\":5", "\"columns\":\"5\"", DYNQ_ERR_FORMAT, "\"columns\""},
+    {"\"columns\":5", "\"columns\":6", DYNQ_ERR_SHAPE, "'fc1'"},
+    {"\"columns\":5", "\"columns\":9223372036854775807", DYNQ_ERR_LIMIT, "\"columns\""},
+    {"\"columns\":5", "\"columns\":9223372036854775808", DYNQ_ERR_FORMAT, "not JSON"},
+    {"\"k\":5", "\"k\":16777217", DYNQ_ERR_LIMIT, "\"k\""},
+    {"\"k\":5", "\"K\":5", DYNQ_ERR_FORMAT, "\"k\""},
+    {"\"n\":18", "\"n\":17", DYNQ_ERR_SHAPE, "'fc2'"},
+    {"\"n\":7", "\"n\":6", DYNQ_ERR_SHAPE, "'fc2.weight_sum'"},
+    {"\"n\":7", "\"n\":17", DYNQ_ERR_SHAPE, "'fc2.weight'"},
+    {"\"bias\":true", "\"bias\":false", DYNQ_ERR_FORMAT, "'fc1.bias' belongs to no node"},
+    {"\"bias\":true", "\"bias\":1", DYNQ_ERR_FORMAT, "\"bias\""},
+    {"\"bias\":false", "\"bias\":true", DYNQ_ERR_FORMAT, "'fc2.bias' is missing"},
+    {"\"int8\"", "\"int4\"", DYNQ_ERR_FORMAT, "\"precision\""},
+    {"\"int8\"", "\"fp32\"", DYNQ_ERR_TYPE, "'fc1.weight'"},
+    {"\"p16x4\"", "\"p16x8\"", DYNQ_ERR_FORMAT, "\"layout\""},
+    {"\"layout\":", "\"lay\":", DYNQ_ERR_FORMAT, "\"layout\""},
+    {"\"range\":", "\"Range\":", DYNQ_ERR_FORMAT, "\"kind\""},
+    {"\"static\"", "\"guessed\"", DYNQ_ERR_FORMAT, "\"kind\""},
+    {"\"tensor\"", "\"row\"", DYNQ_ERR_FORMAT, "static range is per tensor"},
+    {"\"affine\"", "null", DYNQ_ERR_FORMAT, "\"scheme\""},
+    {"\"lo\":-0", "\"lo\":0", DYNQ_ERR_FORMAT, "does not contain 0"},
+    {"\"hi\":3", "\"hi\":-3", DYNQ_ERR_FORMAT, "does not contain 0"},
+    {"\"hi\":", "\"Hi\":", DYNQ_ERR_FORMAT, "\"hi\""},
+    {"\"hi\":3", "\"hi\":1e300,\"x\":3", DYNQ_ERR_NOT_FINITE, "\"hi\""},
+    {"\"hi\":3", "\"hi\":1e999,\"x\":3", DYNQ_ERR_FORMAT, "not JSON"},
+    {"\"hi\":3", "\"hi\":NaN,\"x\":3", DYNQ_ERR_FORMAT, "not JSON"},
+    {"\"epsilon\":", "\"epsilon\":-", DYNQ_ERR_FORMAT, "negative"},
+    {"\"epsilon\":", "\"e\":", DYNQ_ERR_FORMAT, "\"epsilon\""},
+    {"\"name\":\"logits\"", "\"name\":\"p\"", DYNQ_ERR_FORMAT, "two outputs"},
+    {"\"name\":\"logits\"", "\"name\":\"\"", DYNQ_ERR_FORMAT, "output 0"},
+    {"\"name\":\"logits\"", "\"title\":\"\"", DYNQ_ERR_FORMAT, "no name"},
+    {"\"node\":\"norm\"", "\"node\":\"none\"", DYNQ_ERR_FORMAT, "\"node\""},
+    {"\"node\":\"norm\"", "\"node\":4", DYNQ_ERR_FORMAT, "\"node\""},
+};
+
 Test(model_file, wrong_graphs)
 {
-    static const struct {
-        const char *from, *to;
-        dynq_status status;
-        const char *text;
-    } cases[] = {
-        {"{", "[", DYNQ_ERR_FORMAT, "not JSON"},
-        {"\"nodes\"", "\"Nodes\"", DYNQ_ERR_FORMAT, "no lists"},
-        {"\"outputs\"", "\"o\"", DYNQ_ERR_FORMAT, "no lists"},
-        {"\"nodes\":[", "\"nodes\":[7,", DYNQ_ERR_FORMAT, "no name"},
-        {"\"nodes\":[", "\"nodes\":[{\"name\":\"z\",\"op\":\"input\",\"columns\":1},",
-         DYNQ_ERR_FORMAT, "'z' is not needed"},
-        {"\"name\":\"x\"", "\"name\":5", DYNQ_ERR_FORMAT, "no name"},
-        {"\"name\":\"x\"", "\"name\":\"\"", DYNQ_ERR_FORMAT, "names no node"},
-        {"\"name\":\"x\"", "\"name\":\"a\",\"name\":\"x\"", DYNQ_ERR_FORMAT, "duplicate"},
-        {"\"name\":\"x\"", "\"name\":\"x\\u0000y\"", DYNQ_ERR_FORMAT, "\\u0000"},
-        {"\"name\":\"act\"", "\"name\":\"fc1\"", DYNQ_ERR_FORMAT, "two nodes"},
-        {"\"name\":\"act\"", "\"name\":\"\\n\"", DYNQ_ERR_FORMAT, "names no node"},
-        {"\"op\":\"relu\"", "\"op\":\"conv\"", DYNQ_ERR_FORMAT, "\"op\""},
-        {"\"op\":\"relu\"", "\"op\":3", DYNQ_ERR_FORMAT, "\"op\""},
-        {"\"op\":\"relu\"", "\"op\":\"add\"", DYNQ_ERR_FORMAT, "wrong number of inputs"},
-        {"\"op\":\"relu\"", "\"op\":\"input\",\"columns\":18", DYNQ_ERR_FORMAT, "number of inputs"},
-        {"\"inputs\":[\"fc1\"]", "\"inputs\":[\"act\"]", DYNQ_ERR_FORMAT, "before it"},
-        {"\"inputs\":[\"fc1\"]", "\"inputs\":[\"fc2\"]", DYNQ_ERR_FORMAT, "before it"},
-        {"\"inputs\":[\"fc1\"]", "\"inputs\":[\"none\"]", DYNQ_ERR_FORMAT, "before it"},
-        {"\"inputs\":[\"fc1\"]", "\"inputs\":[1]", DYNQ_ERR_FORMAT, "before it"},
-        {"\"inputs\":[\"fc1\"]", "\"inputs\":{\"a\":1}", DYNQ_ERR_FORMAT, "not a list"},
-        {"\"inputs\":[\"fc1\"]", "\"inputs\":[\"x\",\"x\",\"x\",\"x\"]", DYNQ_ERR_FORMAT,
-         "too many"},
-        {"\"inputs\":[\"fc1\"]", "\"inputs\":[\"x\"]", DYNQ_ERR_SHAPE, "'fc2'"},
-        {"\"columns\":5", "\"columns\":0", DYNQ_ERR_FORMAT, "\"columns\""},
-        {"\"columns\":5", "\"columns\":-5", DYNQ_ERR_FORMAT, "\"columns\""},
-        {"\"columns\":5", "\"columns\":5.0", DYNQ_ERR_FORMAT, "\"columns\""},
-        {"\"columns\":5", "\"columns\":\"5\"", DYNQ_ERR_FORMAT, "\"columns\""},
-        {"\"columns\":5", "\"columns\":6", DYNQ_ERR_SHAPE, "'fc1'"},
-        {"\"columns\":5", "\"columns\":9223372036854775807", DYNQ_ERR_LIMIT, "\"columns\""},
-        {"\"columns\":5", "\"columns\":9223372036854775808", DYNQ_ERR_FORMAT, "not JSON"},
-        {"\"k\":5", "\"k\":16777217", DYNQ_ERR_LIMIT, "\"k\""},
-        {"\"k\":5", "\"K\":5", DYNQ_ERR_FORMAT, "\"k\""},
-        {"\"n\":18", "\"n\":17", DYNQ_ERR_SHAPE, "'fc2'"},
-        {"\"n\":7", "\"n\":6", DYNQ_ERR_SHAPE, "'fc2.weight_sum'"},
-        {"\"n\":7", "\"n\":17", DYNQ_ERR_SHAPE, "'fc2.weight'"},
-        {"\"bias\":true", "\"bias\":false", DYNQ_ERR_FORMAT, "'fc1.bias' belongs to no node"},
-        {"\"bias\":true", "\"bias\":1", DYNQ_ERR_FORMAT, "\"bias\""},
-        {"\"bias\":false", "\"bias\":true", DYNQ_ERR_FORMAT, "'fc2.bias' is missing"},
-        {"\"int8\"", "\"int4\"", DYNQ_ERR_FORMAT, "\"precision\""},
-        {"\"int8\"", "\"fp32\"", DYNQ_ERR_TYPE, "'fc1.weight'"},
-        {"\"p16x4\"", "\"p16x8\"", DYNQ_ERR_FORMAT, "\"layout\""},
-        {"\"layout\":", "\"lay\":", DYNQ_ERR_FORMAT, "\"layout\""},
-        {"\"range\":", "\"Range\":", DYNQ_ERR_FORMAT, "\"kind\""},
-        {"\"static\"", "\"guessed\"", DYNQ_ERR_FORMAT, "\"kind\""},
-        {"\"tensor\"", "\"row\"", DYNQ_ERR_FORMAT, "static range is per tensor"},
-        {"\"affine\"", "null", DYNQ_ERR_FORMAT, "\"scheme\""},
-        {"\"lo\":-0", "\"lo\":0", DYNQ_ERR_FORMAT, "does not contain 0"},
-        {"\"hi\":3", "\"hi\":-3", DYNQ_ERR_FORMAT, "does not contain 0"},
-        {"\"hi\":", "\"Hi\":", DYNQ_ERR_FORMAT, "\"hi\""},
-        {"\"hi\":3", "\"hi\":1e300,\"x\":3", DYNQ_ERR_NOT_FINITE, "\"hi\""},
-        {"\"hi\":3", "\"hi\":1e999,\"x\":3", DYNQ_ERR_FORMAT, "not JSON"},
-        {"\"hi\":3", "\"hi\":NaN,\"x\":3", DYNQ_ERR_FORMAT, "not JSON"},
-        {"\"epsilon\":", "\"epsilon\":-", DYNQ_ERR_FORMAT, "negative"},
-        {"\"epsilon\":", "\"e\":", DYNQ_ERR_FORMAT, "\"epsilon\""},
-        {"\"name\":\"logits\"", "\"name\":\"p\"", DYNQ_ERR_FORMAT, "two outputs"},
-        {"\"name\":\"logits\"", "\"name\":\"\"", DYNQ_ERR_FORMAT, "output 0"},
-        {"\"name\":\"logits\"", "\"title\":\"\"", DYNQ_ERR_FORMAT, "no name"},
-        {"\"node\":\"norm\"", "\"node\":\"none\"", DYNQ_ERR_FORMAT, "\"node\""},
-        {"\"node\":\"norm\"", "\"node\":4", DYNQ_ERR_FORMAT, "\"node\""},
-    };
     model_parts p = parts_of(samples_int8(NULL));
     size_t index = 0;
     char *graph = parts_metadata(&p, DYNQ_META_GRAPH, &index);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char *text = parts_replace(graph, cases[i].from, cases[i].to);
+    for (size_t i = 0; i < sizeof wrong_graphs / sizeof *wrong_graphs; i++) {
+        char *text = parts_replace(graph, wrong_graphs[i].from, wrong_graphs[i].to);
         p.metadata[index].value = text;
-        parts_expect(&p, cases[i].status, cases[i].text);
+        parts_expect(&p, wrong_graphs[i].status, wrong_graphs[i].text);
         free(text);
     }
     p.metadata[index].value = "{\"nodes\":[],\"outputs\":[]}";

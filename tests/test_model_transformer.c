@@ -91,67 +91,67 @@ Test(model_transformer, order_of_tensors)
     free(bytes);
 }
 
+static const struct {
+    const char *from, *to;
+    dynq_status status;
+    const char *text;
+} wrong_graphs[] = {
+    {"\"op\":\"ids\"", "\"op\":\"input\",\"columns\":1", DYNQ_ERR_FORMAT, "does not hold ids"},
+    {"\"op\":\"ids\"", "\"op\":\"ids\",\"inputs\":[\"ids\"]", DYNQ_ERR_FORMAT, "before it"},
+    {"\"rows\":6", "\"rows\":0", DYNQ_ERR_FORMAT, "\"rows\""},
+    {"\"rows\":6", "\"rows\":-1", DYNQ_ERR_FORMAT, "\"rows\""},
+    {"\"rows\":6", "\"rows\":6.0", DYNQ_ERR_FORMAT, "\"rows\""},
+    {"\"rows\":6", "\"Rows\":6", DYNQ_ERR_FORMAT, "\"rows\""},
+    {"\"rows\":6", "\"rows\":2147483648", DYNQ_ERR_LIMIT, "\"rows\""},
+    {"\"rows\":6", "\"rows\":2147483647", DYNQ_ERR_SHAPE, "'words.weight'"},
+    {"\"rows\":6", "\"rows\":7", DYNQ_ERR_SHAPE, "'words.weight'"},
+    {"\"columns\":4", "\"columns\":5", DYNQ_ERR_SHAPE, "'words' has 5 columns"},
+    {"\"columns\":4", "\"columns\":0", DYNQ_ERR_FORMAT, "\"columns\""},
+    {"\"columns\":4", "\"columns\":16777217", DYNQ_ERR_LIMIT, "\"columns\""},
+    {"\"precision\":\"int8\"", "\"precision\":\"fp32\"", DYNQ_ERR_TYPE, "'words.weight'"},
+    {"\"precision\":\"int8\"", "\"precision\":8", DYNQ_ERR_FORMAT, "\"precision\""},
+    {"\"first\":1", "\"first\":-1", DYNQ_ERR_FORMAT, "\"first\""},
+    {"\"first\":1", "\"first\":null", DYNQ_ERR_FORMAT, "\"first\""},
+    {"\"first\":1", "\"first\":5", DYNQ_ERR_SHAPE, "its first row is 5"},
+    {"\"first\":1", "\"first\":9223372036854775807", DYNQ_ERR_LIMIT, "\"first\""},
+    {"\"heads\":2", "\"heads\":0", DYNQ_ERR_FORMAT, "\"heads\""},
+    {"\"heads\":2", "\"heads\":3", DYNQ_ERR_SHAPE, "into 3 heads"},
+    {"\"heads\":2", "\"heads\":16777217", DYNQ_ERR_LIMIT, "\"heads\""},
+    {"\"heads\":2", "\"heads\":\"2\"", DYNQ_ERR_FORMAT, "\"heads\""},
+    {"\"scale\":0.25", "\"scale\":0", DYNQ_ERR_FORMAT, "its scale is 0"},
+    {"\"scale\":0.25", "\"scale\":-0.25", DYNQ_ERR_FORMAT, "its scale is -0.25"},
+    {"\"scale\":0.25", "\"scale\":1e39", DYNQ_ERR_NOT_FINITE, "\"scale\""},
+    {"\"scale\":0.25", "\"scale\":1e-60", DYNQ_ERR_FORMAT, "its scale is 0"},
+    {"\"scale\":0.25", "\"scale\":true", DYNQ_ERR_FORMAT, "\"scale\""},
+    {"\"causal\":true", "\"causal\":1", DYNQ_ERR_FORMAT, "\"causal\""},
+    {"\"inputs\":[\"words\",\"places\",\"words\"]", "\"inputs\":[\"words\",\"places\"]",
+     DYNQ_ERR_FORMAT, "wrong number of inputs (2)"},
+    {"\"inputs\":[\"words\",\"places\",\"words\"]", "\"inputs\":[\"words\",\"places\",\"ids\"]",
+     DYNQ_ERR_FORMAT, "'heads' reads 'ids'"},
+    {"\"pooling\":\"max\"", "\"pooling\":\"sum\"", DYNQ_ERR_FORMAT, "\"pooling\""},
+    {"\"pooling\":\"max\"", "\"pooling\":3", DYNQ_ERR_FORMAT, "\"pooling\""},
+    {"\"op\":\"normalize\"", "\"op\":\"pool\",\"pooling\":\"cls\"", DYNQ_ERR_SHAPE,
+     "a row for each token"},
+    {"\"node\":\"unit\"", "\"node\":\"ids\"", DYNQ_ERR_FORMAT, "holds ids"},
+    {"[\"vocabulary\"]", "\"vocabulary\"", DYNQ_ERR_FORMAT, "not a list"},
+    {"[\"vocabulary\"]", "[7]", DYNQ_ERR_FORMAT, "not a name"},
+    {"[\"vocabulary\"]", "[\"Vocabulary\"]", DYNQ_ERR_FORMAT, "of an attachment"},
+    {"[\"vocabulary\"]", "[\"\"]", DYNQ_ERR_FORMAT, "of an attachment"},
+    {"[\"vocabulary\"]", "[\"vocabulary\",\"vocabulary\"]", DYNQ_ERR_FORMAT, "two attachments"},
+    {"[\"vocabulary\"]", "[]", DYNQ_ERR_FORMAT, "'attachment/vocabulary' belongs to no"},
+    {"[\"vocabulary\"]", "[\"vocabulary\",\"b\"]", DYNQ_ERR_FORMAT, "'attachment/b' is missing"},
+    {"\"attachments\"", "\"Attachments\"", DYNQ_ERR_FORMAT, "belongs to no"},
+};
+
 Test(model_transformer, wrong_graphs)
 {
-    static const struct {
-        const char *from, *to;
-        dynq_status status;
-        const char *text;
-    } cases[] = {
-        {"\"op\":\"ids\"", "\"op\":\"input\",\"columns\":1", DYNQ_ERR_FORMAT, "does not hold ids"},
-        {"\"op\":\"ids\"", "\"op\":\"ids\",\"inputs\":[\"ids\"]", DYNQ_ERR_FORMAT, "before it"},
-        {"\"rows\":6", "\"rows\":0", DYNQ_ERR_FORMAT, "\"rows\""},
-        {"\"rows\":6", "\"rows\":-1", DYNQ_ERR_FORMAT, "\"rows\""},
-        {"\"rows\":6", "\"rows\":6.0", DYNQ_ERR_FORMAT, "\"rows\""},
-        {"\"rows\":6", "\"Rows\":6", DYNQ_ERR_FORMAT, "\"rows\""},
-        {"\"rows\":6", "\"rows\":2147483648", DYNQ_ERR_LIMIT, "\"rows\""},
-        {"\"rows\":6", "\"rows\":2147483647", DYNQ_ERR_SHAPE, "'words.weight'"},
-        {"\"rows\":6", "\"rows\":7", DYNQ_ERR_SHAPE, "'words.weight'"},
-        {"\"columns\":4", "\"columns\":5", DYNQ_ERR_SHAPE, "'words' has 5 columns"},
-        {"\"columns\":4", "\"columns\":0", DYNQ_ERR_FORMAT, "\"columns\""},
-        {"\"columns\":4", "\"columns\":16777217", DYNQ_ERR_LIMIT, "\"columns\""},
-        {"\"precision\":\"int8\"", "\"precision\":\"fp32\"", DYNQ_ERR_TYPE, "'words.weight'"},
-        {"\"precision\":\"int8\"", "\"precision\":8", DYNQ_ERR_FORMAT, "\"precision\""},
-        {"\"first\":1", "\"first\":-1", DYNQ_ERR_FORMAT, "\"first\""},
-        {"\"first\":1", "\"first\":null", DYNQ_ERR_FORMAT, "\"first\""},
-        {"\"first\":1", "\"first\":5", DYNQ_ERR_SHAPE, "its first row is 5"},
-        {"\"first\":1", "\"first\":9223372036854775807", DYNQ_ERR_LIMIT, "\"first\""},
-        {"\"heads\":2", "\"heads\":0", DYNQ_ERR_FORMAT, "\"heads\""},
-        {"\"heads\":2", "\"heads\":3", DYNQ_ERR_SHAPE, "into 3 heads"},
-        {"\"heads\":2", "\"heads\":16777217", DYNQ_ERR_LIMIT, "\"heads\""},
-        {"\"heads\":2", "\"heads\":\"2\"", DYNQ_ERR_FORMAT, "\"heads\""},
-        {"\"scale\":0.25", "\"scale\":0", DYNQ_ERR_FORMAT, "its scale is 0"},
-        {"\"scale\":0.25", "\"scale\":-0.25", DYNQ_ERR_FORMAT, "its scale is -0.25"},
-        {"\"scale\":0.25", "\"scale\":1e39", DYNQ_ERR_NOT_FINITE, "\"scale\""},
-        {"\"scale\":0.25", "\"scale\":1e-60", DYNQ_ERR_FORMAT, "its scale is 0"},
-        {"\"scale\":0.25", "\"scale\":true", DYNQ_ERR_FORMAT, "\"scale\""},
-        {"\"causal\":true", "\"causal\":1", DYNQ_ERR_FORMAT, "\"causal\""},
-        {"\"inputs\":[\"words\",\"places\",\"words\"]", "\"inputs\":[\"words\",\"places\"]",
-         DYNQ_ERR_FORMAT, "wrong number of inputs (2)"},
-        {"\"inputs\":[\"words\",\"places\",\"words\"]", "\"inputs\":[\"words\",\"places\",\"ids\"]",
-         DYNQ_ERR_FORMAT, "'heads' reads 'ids'"},
-        {"\"pooling\":\"max\"", "\"pooling\":\"sum\"", DYNQ_ERR_FORMAT, "\"pooling\""},
-        {"\"pooling\":\"max\"", "\"pooling\":3", DYNQ_ERR_FORMAT, "\"pooling\""},
-        {"\"op\":\"normalize\"", "\"op\":\"pool\",\"pooling\":\"cls\"", DYNQ_ERR_SHAPE,
-         "a row for each token"},
-        {"\"node\":\"unit\"", "\"node\":\"ids\"", DYNQ_ERR_FORMAT, "holds ids"},
-        {"[\"vocabulary\"]", "\"vocabulary\"", DYNQ_ERR_FORMAT, "not a list"},
-        {"[\"vocabulary\"]", "[7]", DYNQ_ERR_FORMAT, "not a name"},
-        {"[\"vocabulary\"]", "[\"Vocabulary\"]", DYNQ_ERR_FORMAT, "of an attachment"},
-        {"[\"vocabulary\"]", "[\"\"]", DYNQ_ERR_FORMAT, "of an attachment"},
-        {"[\"vocabulary\"]", "[\"vocabulary\",\"vocabulary\"]", DYNQ_ERR_FORMAT, "two attachments"},
-        {"[\"vocabulary\"]", "[]", DYNQ_ERR_FORMAT, "'attachment/vocabulary' belongs to no"},
-        {"[\"vocabulary\"]", "[\"vocabulary\",\"b\"]", DYNQ_ERR_FORMAT,
-         "'attachment/b' is missing"},
-        {"\"attachments\"", "\"Attachments\"", DYNQ_ERR_FORMAT, "belongs to no"},
-    };
     model_parts p = parts_of(samples_encoder(true));
     size_t index = 0;
     char *graph = parts_metadata(&p, DYNQ_META_GRAPH, &index);
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        char *text = parts_replace(graph, cases[i].from, cases[i].to);
+    for (size_t i = 0; i < COUNT(wrong_graphs); i++) {
+        char *text = parts_replace(graph, wrong_graphs[i].from, wrong_graphs[i].to);
         p.metadata[index].value = text;
-        parts_expect(&p, cases[i].status, cases[i].text);
+        parts_expect(&p, wrong_graphs[i].status, wrong_graphs[i].text);
         free(text);
     }
     free(graph);

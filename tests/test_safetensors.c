@@ -81,68 +81,71 @@ Test(safetensors, types_that_dynq_does_not_use)
 #define TENSOR(dtype, shape, offsets)                                                              \
     "{\"t\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 
+static const struct {
+    const char *json;
+    size_t data;
+    dynq_status status;
+    const char *text;
+} wrong_headers[] = {
+    {"", 0, DYNQ_ERR_FORMAT, "not JSON"},
+    {"[]", 0, DYNQ_ERR_FORMAT, "not JSON"},
+    {" {}", 0, DYNQ_ERR_FORMAT, "not JSON"},
+    {"{", 0, DYNQ_ERR_FORMAT, "not JSON"},
+    {"{}x", 0, DYNQ_ERR_FORMAT, "not JSON"},
+    {"{}", 1, DYNQ_ERR_FORMAT, "1 bytes after the last tensor"},
+    {"{\"t\":1}", 0, DYNQ_ERR_FORMAT, "not an object"},
+    {"{\"t\":{}}", 0, DYNQ_ERR_TYPE, "'t'"},
+    {"{\"__metadata__\":1}", 0, DYNQ_ERR_FORMAT, "metadata"},
+    {"{\"__metadata__\":{\"a\":1}}", 0, DYNQ_ERR_FORMAT, "metadata 'a'"},
+    {"{\"__metadata__\":{\"a\":\"\\u0000\"}}", 0, DYNQ_ERR_FORMAT, "u0000"},
+    {"{\"__metadata__\":{\"a\\u0000\":\"\"}}", 0, DYNQ_ERR_FORMAT, "NUL"},
+    {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, DYNQ_ERR_FORMAT, "duplicate"},
+    {"{\"t\\u0000\":{}}", 0, DYNQ_ERR_FORMAT, "NUL"},
+    {"{\"\xff\":{}}", 0, DYNQ_ERR_FORMAT, "not JSON"},
+    {TENSOR("7", "[4]", "[0,4]"), 4, DYNQ_ERR_TYPE, "'t'"},
+    {TENSOR("\"I7\"", "[4]", "[0,4]"), 4, DYNQ_ERR_TYPE, "I7"},
+    {TENSOR("\"U8\"", "4", "[0,4]"), 4, DYNQ_ERR_FORMAT, "shape"},
+    {TENSOR("\"U8\"", "[-4]", "[0,4]"), 4, DYNQ_ERR_FORMAT, "shape"},
+    {TENSOR("\"U8\"", "[4.0]", "[0,4]"), 4, DYNQ_ERR_FORMAT, "shape"},
+    {TENSOR("\"U8\"", "[\"4\"]", "[0,4]"), 4, DYNQ_ERR_FORMAT, "shape"},
+    {TENSOR("\"U8\"", "[1,1,1,1,4]", "[0,4]"), 4, DYNQ_ERR_SHAPE, "5 dimensions"},
+    {TENSOR("\"U8\"", "[4294967296,4294967296]", "[0,0]"), 0, DYNQ_ERR_FORMAT, "shape"},
+    {TENSOR("\"F32\"", "[4611686018427387905]", "[0,4]"), 4, DYNQ_ERR_FORMAT, "shape"},
+    {TENSOR("\"F32\"", "[4294967296,4294967296,0]", "[0,0]"), 0, DYNQ_ERR_FORMAT, "shape"},
+    {TENSOR("\"F4\"", "[3]", "[0,1]"), 1, DYNQ_ERR_FORMAT, "whole byte"},
+    {TENSOR("\"U8\"", "[4]", "[0]"), 4, DYNQ_ERR_FORMAT, "data_offsets"},
+    {TENSOR("\"U8\"", "[4]", "[0,4,4]"), 4, DYNQ_ERR_FORMAT, "data_offsets"},
+    {TENSOR("\"U8\"", "[4]", "4"), 4, DYNQ_ERR_FORMAT, "data_offsets"},
+    {TENSOR("\"U8\"", "[4]", "[4,0]"), 4, DYNQ_ERR_FORMAT, "data_offsets"},
+    {TENSOR("\"U8\"", "[4]", "[-4,0]"), 4, DYNQ_ERR_FORMAT, "data_offsets"},
+    {TENSOR("\"U8\"", "[4]", "[0,3]"), 4, DYNQ_ERR_FORMAT, "do not fit"},
+    {TENSOR("\"U8\"", "[4]", "[0,4]"), 3, DYNQ_ERR_FORMAT, "truncated"},
+    {TENSOR("\"U8\"", "[4]", "[0,4]"), 5, DYNQ_ERR_FORMAT, "belong to nothing"},
+    {TENSOR("\"U8\"", "[4]", "[1,5]"), 5, DYNQ_ERR_FORMAT, "gap"},
+    {TENSOR("\"U8\"", "[4]", "[9223372036854775803,9223372036854775807]"), 4, DYNQ_ERR_FORMAT,
+     "truncated"},
+    {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
+     "\"u\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}",
+     3, DYNQ_ERR_FORMAT, "'u' overlaps"},
+    {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
+     "\"u\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}",
+     2, DYNQ_ERR_FORMAT, "overlaps"},
+    {"{\"t\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
+     "\"t\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}",
+     2, DYNQ_ERR_FORMAT, "duplicate"},
+};
+
 Test(safetensors, wrong_headers)
 {
-    static const struct {
-        const char *json;
-        size_t data;
-        dynq_status status;
-        const char *text;
-    } cases[] = {
-        {"", 0, DYNQ_ERR_FORMAT, "not JSON"},
-        {"[]", 0, DYNQ_ERR_FORMAT, "not JSON"},
-        {" {}", 0, DYNQ_ERR_FORMAT, "not JSON"},
-        {"{", 0, DYNQ_ERR_FORMAT, "not JSON"},
-        {"{}x", 0, DYNQ_ERR_FORMAT, "not JSON"},
-        {"{}", 1, DYNQ_ERR_FORMAT, "1 bytes after the last tensor"},
-        {"{\"t\":1}", 0, DYNQ_ERR_FORMAT, "not an object"},
-        {"{\"t\":{}}", 0, DYNQ_ERR_TYPE, "'t'"},
-        {"{\"__metadata__\":1}", 0, DYNQ_ERR_FORMAT, "metadata"},
-        {"{\"__metadata__\":{\"a\":1}}", 0, DYNQ_ERR_FORMAT, "metadata 'a'"},
-        {"{\"__metadata__\":{\"a\":\"\\u0000\"}}", 0, DYNQ_ERR_FORMAT, "u0000"},
-        {"{\"__metadata__\":{\"a\\u0000\":\"\"}}", 0, DYNQ_ERR_FORMAT, "NUL"},
-        {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, DYNQ_ERR_FORMAT, "duplicate"},
-        {"{\"t\\u0000\":{}}", 0, DYNQ_ERR_FORMAT, "NUL"},
-        {"{\"\xff\":{}}", 0, DYNQ_ERR_FORMAT, "not JSON"},
-        {TENSOR("7", "[4]", "[0,4]"), 4, DYNQ_ERR_TYPE, "'t'"},
-        {TENSOR("\"I7\"", "[4]", "[0,4]"), 4, DYNQ_ERR_TYPE, "I7"},
-        {TENSOR("\"U8\"", "4", "[0,4]"), 4, DYNQ_ERR_FORMAT, "shape"},
-        {TENSOR("\"U8\"", "[-4]", "[0,4]"), 4, DYNQ_ERR_FORMAT, "shape"},
-        {TENSOR("\"U8\"", "[4.0]", "[0,4]"), 4, DYNQ_ERR_FORMAT, "shape"},
-        {TENSOR("\"U8\"", "[\"4\"]", "[0,4]"), 4, DYNQ_ERR_FORMAT, "shape"},
-        {TENSOR("\"U8\"", "[1,1,1,1,4]", "[0,4]"), 4, DYNQ_ERR_SHAPE, "5 dimensions"},
-        {TENSOR("\"U8\"", "[4294967296,4294967296]", "[0,0]"), 0, DYNQ_ERR_FORMAT, "shape"},
-        {TENSOR("\"F32\"", "[4611686018427387905]", "[0,4]"), 4, DYNQ_ERR_FORMAT, "shape"},
-        {TENSOR("\"F32\"", "[4294967296,4294967296,0]", "[0,0]"), 0, DYNQ_ERR_FORMAT, "shape"},
-        {TENSOR("\"F4\"", "[3]", "[0,1]"), 1, DYNQ_ERR_FORMAT, "whole byte"},
-        {TENSOR("\"U8\"", "[4]", "[0]"), 4, DYNQ_ERR_FORMAT, "data_offsets"},
-        {TENSOR("\"U8\"", "[4]", "[0,4,4]"), 4, DYNQ_ERR_FORMAT, "data_offsets"},
-        {TENSOR("\"U8\"", "[4]", "4"), 4, DYNQ_ERR_FORMAT, "data_offsets"},
-        {TENSOR("\"U8\"", "[4]", "[4,0]"), 4, DYNQ_ERR_FORMAT, "data_offsets"},
-        {TENSOR("\"U8\"", "[4]", "[-4,0]"), 4, DYNQ_ERR_FORMAT, "data_offsets"},
-        {TENSOR("\"U8\"", "[4]", "[0,3]"), 4, DYNQ_ERR_FORMAT, "do not fit"},
-        {TENSOR("\"U8\"", "[4]", "[0,4]"), 3, DYNQ_ERR_FORMAT, "truncated"},
-        {TENSOR("\"U8\"", "[4]", "[0,4]"), 5, DYNQ_ERR_FORMAT, "belong to nothing"},
-        {TENSOR("\"U8\"", "[4]", "[1,5]"), 5, DYNQ_ERR_FORMAT, "gap"},
-        {TENSOR("\"U8\"", "[4]", "[9223372036854775803,9223372036854775807]"), 4, DYNQ_ERR_FORMAT,
-         "truncated"},
-        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
-         "\"u\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}",
-         3, DYNQ_ERR_FORMAT, "'u' overlaps"},
-        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
-         "\"u\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}",
-         2, DYNQ_ERR_FORMAT, "overlaps"},
-        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
-         "\"t\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}",
-         2, DYNQ_ERR_FORMAT, "duplicate"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof wrong_headers / sizeof *wrong_headers; i++) {
         dynq_st_header header;
         dynq_error error = {0};
-        const dynq_status status = parse(cases[i].json, cases[i].data, &header, &error);
-        cr_assert_eq(status, cases[i].status, "%s: %s", cases[i].json, error.message);
-        cr_assert_not_null(strstr(error.message, cases[i].text), "%s: %s", cases[i].json,
-                           error.message);
+        const dynq_status status =
+            parse(wrong_headers[i].json, wrong_headers[i].data, &header, &error);
+        cr_assert_eq(status, wrong_headers[i].status, "%s: %s", wrong_headers[i].json,
+                     error.message);
+        cr_assert_not_null(strstr(error.message, wrong_headers[i].text), "%s: %s",
+                           wrong_headers[i].json, error.message);
         cr_assert_eq(strncmp(error.message, "f: ", 3), 0);
         cr_assert_eq(header.tensor_count, 0);
         cr_assert_null(header.tensors);

@@ -8,8 +8,8 @@
 
 #define PAGE_WIDTH   80
 #define COLUMN_GAP   2
-#define LEAST_SHRUNK 8 /* a column is not shortened below this */
-#define NAME_KEPT    29 /* nor names below this before the others: "…0.attention.output.LayerNorm" */
+#define LEAST_SHRUNK 8  /* a column is not shortened below this */
+#define NAME_KEPT    29 /* nor names below this before others: ELLIPSIS and the last parts of one */
 #define ELLIPSIS     "\xE2\x80\xA6"
 
 typedef struct column {
