@@ -3,11 +3,14 @@
 #include "tools/engines.h"
 #include "tools/machine.h"
 #include "tools/output.h"
+#include "tools/texts.h"
 
 #include <dynq/cpu.h>
 #include <dynq/version.h>
 #include <stdio.h>
 #include <string.h>
+
+#define NOT_BUILT "not in this build"
 
 static const char *engine_version(const engine_choice *choice)
 {
@@ -69,6 +72,7 @@ static void print_json(const command_call *call, const dynq_cpu *cpu)
     command_json_set(object, "kernel", command_json_string(machine_kernel(call)));
     command_json_set(object, "kernels", kernels_json());
     command_json_set(object, "engines", engines_json());
+    command_json_set(object, "tokenizer", command_json_boolean(texts_built()));
     command_json_print(object);
 }
 
@@ -136,8 +140,9 @@ static void print_machine(const command_call *call, const dynq_cpu *cpu)
         const char *version = engine_version(choice);
         char property[48];
         snprintf(property, sizeof property, "engine %s", choice->name);
-        print_property(rows, property, version != NULL ? version : "not in this build");
+        print_property(rows, property, version != NULL ? version : NOT_BUILT);
     }
+    print_property(rows, "tokenizer", texts_built() ? "WordPiece" : NOT_BUILT);
     table_print(rows, call->common.format, stdout);
     table_free(rows);
 }

@@ -9,6 +9,11 @@
 #ifdef DYNQ_HAVE_TEXT
 #include <dynq/tokenizer_model.h>
 
+int texts_built(void)
+{
+    return 1;
+}
+
 /* Whether the model can look up whatever the tokenizer gives. */
 static exit_code check_tokenizer(const command_call *call, const model_slot *slot, size_t most,
                                  texts *self)
@@ -77,6 +82,11 @@ void texts_encode(texts *self, const char *text, size_t bytes)
     }
 }
 #else
+int texts_built(void)
+{
+    return 0;
+}
+
 exit_code texts_open(const command_call *call, const dynq_model *model, const model_slot *slot,
                      size_t most, texts *self)
 {

@@ -20,6 +20,9 @@ typedef struct texts {
     size_t truncated; /* texts that were cut so far */
 } texts;
 
+/* Whether this build has the tokenizer; without it texts_open() fails. */
+int texts_built(void);
+
 /* Makes the tokenizer of the model for its input `slot`. `most` is the caller's limit of tokens; 0:
  * the model's own. On failure prints the error and returns its exit code. What is all zero may be
  * closed. */

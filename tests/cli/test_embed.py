@@ -8,7 +8,7 @@ import subprocess
 import unittest
 
 from cli_support import DYNQ, read_npy
-from text_support import RULES, WORDS, Encoder, TextTest
+from text_support import HAS_TOKENIZER, RULES, WORDS, Encoder, TextTest, needs_tokenizer
 
 
 def cosine(a, b):
@@ -22,6 +22,7 @@ def to_floats(rows):
             for row in rows]
 
 
+@needs_tokenizer
 class Embed(TextTest):
     def embed(self, content, *options, model=None):
         """Embeddings of the bytes of a file, by --json."""
@@ -279,6 +280,16 @@ class Embed(TextTest):
         report = self.succeed_json("embed", self.texts, self.file)
         self.assertEqual(report["max_tokens"], 12)
         self.assert_rows(report["embeddings"], self.answers)
+
+
+@unittest.skipIf(HAS_TOKENIZER, "this build has a tokenizer")
+class EmbedWithoutTokenizer(TextTest):
+    def test_says_what_is_missing(self):
+        for arguments in [["embed", self.texts, self.file],
+                          ["run", self.texts, "-i", self.file, "-o", self.path("y.npy")],
+                          ["compare", self.texts, "--data", self.file],
+                          ["bench", self.texts, "--data", self.file]]:
+            self.assertIn("utf8proc", self.fail_with(2, *arguments))
 
 
 if __name__ == "__main__":

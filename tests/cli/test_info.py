@@ -157,6 +157,7 @@ class Machine(CommandTest):
         engines = {engine["name"]: engine for engine in report["engines"]}
         self.assertLessEqual({"native", "onednn", "openblas"}, set(engines))
         self.assertTrue(engines["native"]["built"] and engines["native"]["version"])
+        self.assertIsInstance(report["tokenizer"], bool)
         for engine in engines.values():
             self.assertEqual(engine["version"] is not None, engine["built"])
 
@@ -167,7 +168,7 @@ class Machine(CommandTest):
 
     def test_text(self):
         text = self.succeed("info").stdout
-        for word in ["CPU", "features", "kernel", "engine native", "usable CPUs"]:
+        for word in ["CPU", "features", "kernel", "engine native", "tokenizer", "usable CPUs"]:
             self.assertIn(word, text)
         kernels = self.succeed("info", "--kernels").stdout.splitlines()
         self.assertEqual(kernels[0].split(), ["kernel", "supported", "chosen"])

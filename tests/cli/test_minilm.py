@@ -6,6 +6,7 @@ import os
 import unittest
 
 from cli_support import CommandTest, read_npy
+from text_support import needs_tokenizer
 
 FOLDER = os.environ.get("DYNQ_MINILM")
 GOLDEN = os.path.join(os.environ.get("DYNQ_SOURCE_ROOT", os.curdir), "tests", "golden", "minilm")
@@ -16,6 +17,7 @@ def cosine(a, b):
                                                         sum(y * y for y in b))
 
 
+@needs_tokenizer
 @unittest.skipUnless(FOLDER, "DYNQ_MINILM does not name the folder that tools/get-minilm.sh prints")
 class PublishedEncoder(CommandTest):
     def setUp(self):

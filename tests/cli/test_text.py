@@ -5,7 +5,7 @@ import struct
 import unittest
 
 from cli_support import read_npy, run_command, write_npy
-from text_support import RULES, WORDS, TextTest
+from text_support import RULES, WORDS, TextTest, needs_tokenizer
 
 
 def write_integers(path, values, kind="<i4"):
@@ -33,6 +33,7 @@ class Run(TextTest):
         self.assertEqual((report["rows"], report["columns"]), (len(rows), 6))
         return rows
 
+    @needs_tokenizer
     def test_lines_and_ids(self):
         expected = self.run_model("-i", self.file)
         self.assert_rows(expected, self.answers)
@@ -52,6 +53,7 @@ class Run(TextTest):
         self.assert_rows(self.run_model("-i", self.path("two.npy")),
                          [self.encoder.answer(row) for row in rows])
 
+    @needs_tokenizer
     def test_a_row_for_each_token(self):
         self.encoder.write(self.texts, pooled=False)
         expected = [row for ids in self.all_ids for row in self.encoder.rows(ids)]
@@ -70,6 +72,7 @@ class Run(TextTest):
         self.assertNotEqual(results[0][50:], results[1][50:])
         self.assertNotEqual(results[1], results[2])
 
+    @needs_tokenizer
     def test_errors(self):
         def fail(code, *arguments):
             return self.fail_with(code, "run", self.texts, "-o", self.path("none.npy"), *arguments)
@@ -100,6 +103,7 @@ class Compare(TextTest):
     def compare(self, *arguments):
         return self.succeed_json("compare", *arguments, "--repeat", "2")
 
+    @needs_tokenizer
     def test_one_model(self):
         report = self.compare(self.texts, "--data", self.many)
         self.assertEqual(report["rows"], 36)
@@ -121,6 +125,7 @@ class Compare(TextTest):
             self.assertLess(variant["cosine_min"], 1 - 1e-9)
             self.assertLessEqual(variant["cosine_min"], variant["cosine_mean"])
 
+    @needs_tokenizer
     def test_numbers_against_runs(self):
         int8 = self.path("int8.safetensors")
         self.succeed("quantize", self.texts, "-o", int8, "-q")
@@ -139,6 +144,7 @@ class Compare(TextTest):
             self.assertAlmostEqual(variant["cosine_min"], min(cosines), places=9)
             self.assertEqual(report["tokens"], 40 * 5)
 
+    @needs_tokenizer
     def test_calibration_data_and_labels(self):
         report = self.compare(self.texts, "--data", self.many, "--calibration-data", self.file)
         self.assertEqual(report["rows"], 40)
@@ -151,6 +157,7 @@ class Compare(TextTest):
         self.encoder.write(self.texts, pooled=False)
         self.fail_with(2, "compare", self.texts, "--data", self.many, "--labels", labels)
 
+    @needs_tokenizer
     def test_text_and_page(self):
         page = self.path("page.html")
         text = self.succeed("compare", self.texts, "--data", self.many, "--repeat", "2", "--html",
@@ -164,6 +171,7 @@ class Compare(TextTest):
         self.assertIn("top-1 agreement %", self.succeed("compare", self.texts, "--data", self.many,
                                                         "--repeat", "2", "-f", "csv").stdout)
 
+    @needs_tokenizer
     def test_long_names(self):
         """A layer with a long name has a line of its own, within 80 columns."""
         content = self.read_bytes(self.texts)
@@ -178,6 +186,7 @@ class Compare(TextTest):
         self.assertIn("\n  int8-dynamic-row", lines)
         self.assertLessEqual(max(map(len, lines.splitlines())), 80)
 
+    @needs_tokenizer
     def test_calibrate(self):
         out = self.path("cal.json")
         report = self.succeed_json("calibrate", self.texts, "--data", self.many, "-o", out)
@@ -198,6 +207,7 @@ class Compare(TextTest):
         self.succeed("quantize", self.texts, "--ranges", "static", "--calibration", out, "-o",
                      self.path("static.safetensors"), "-q")
 
+    @needs_tokenizer
     def test_errors(self):
         def fail(code, *arguments):
             return self.fail_with(code, "compare", *arguments)
@@ -231,6 +241,7 @@ class Bench(TextTest):
         report = self.succeed_json("bench", self.model, "-b", "2", "--repeat", "2")
         self.assertEqual({run["sequence"] for run in report["runs"]}, {None})
 
+    @needs_tokenizer
     def test_lines(self):
         report = self.bench("--data", self.file, "-b", "3,9")
         tokens = [len(self.encoder.ids(*pieces.split())) for _, pieces in self.lines]
@@ -258,6 +269,7 @@ class Bench(TextTest):
         for word in ["batch 2 x 8", "sequence 8", "layer.*.fc1"]:
             self.assertIn(word, content)
 
+    @needs_tokenizer
     def test_errors(self):
         def fail(code, *arguments):
             return self.fail_with(code, "bench", self.texts, *arguments)

@@ -2,8 +2,12 @@
 
 import json
 import math
+import unittest
 
-from cli_support import CommandTest, floats, write_model
+from cli_support import CommandTest, floats, run_command, write_model
+
+HAS_TOKENIZER = json.loads(run_command("info", "--json").stdout)["tokenizer"]
+needs_tokenizer = unittest.skipUnless(HAS_TOKENIZER, "this build has no tokenizer")
 
 WORDS = ("[PAD] [UNK] [CLS] [SEP] the cat dog sat ran on a mat rain sun today is it ##s ##ting in "
          "home far and near shares price fell rose .").split()
