@@ -278,12 +278,11 @@ LANES_INLINE void lanes_columns(const float *const row[16], size_t at, lanes_f32
 /* The low bytes of four numbers, those of the first lowest. */
 LANES_INLINE lanes_s32 lanes_join_bytes(const lanes_s32 a[4])
 {
-    enum { choose = 0xCA }; /* first ? second : third, for each bit */
-    const __m512i words = _mm512_set1_epi32(0xFFFF), bytes = _mm512_set1_epi32(0xFF00FF);
-    const __m512i even = _mm512_slli_epi32(a[2], 16), odd = _mm512_slli_epi32(a[3], 16);
-    const __m512i low = _mm512_ternarylogic_epi32(words, a[0], even, choose);
-    const __m512i high = _mm512_ternarylogic_epi32(words, a[1], odd, choose);
-    return _mm512_ternarylogic_epi32(bytes, low, _mm512_slli_epi32(high, 8), choose);
+    const __m512i byte = _mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0);
+    __m512i joined = a[0];
+    joined = _mm512_mask_shuffle_epi8(joined, 0x2222222222222222, a[1], byte);
+    joined = _mm512_mask_shuffle_epi8(joined, 0x4444444444444444, a[2], byte);
+    return _mm512_mask_shuffle_epi8(joined, 0x8888888888888888, a[3], byte);
 }
 
 #endif
