@@ -80,7 +80,7 @@ static void attention_begin(attention_turn *t, const dynq_attention_block *block
         t->total[g] = lanes_set(0.0f);
     }
     if (block->range_step != 0) {
-        for (size_t i = 0; i < t->queries; i++) {
+        for (int i = 0; i < 16 * t->groups; i++) {
             t->seen[i] = range_none();
         }
     }
@@ -194,13 +194,27 @@ LANES_INLINE void attention_join(const attention_way *way, range_lanes seen)
     }
 }
 
+/* Joins the ranges of sixteen queries, of which `count` are wanted. */
+static void attention_end_rows(const range_lanes *seen, dynq_range_bits *range, size_t count)
+{
+    const range_lanes rows = range_rows(seen);
+    _Alignas(64) int32_t high[16], low[16];
+    lanes_store_s32(high, rows.high);
+    lanes_store_s32(low, rows.low);
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t lowest = (uint32_t)low[i];
+        range[i].high = range[i].high > high[i] ? range[i].high : high[i];
+        range[i].low = range[i].low > lowest ? range[i].low : lowest;
+    }
+}
+
 static void attention_end(const attention_turn *t)
 {
     const dynq_attention_block *block = t->block;
     if (block->range != NULL && block->range_step != 0) {
         dynq_range_bits *range = block->range + (t->first - block->first);
-        for (size_t i = 0; i < t->queries; i++) {
-            range_join(&range[i], t->seen[i]);
+        for (size_t i = 0; i < t->queries; i += 16) {
+            attention_end_rows(t->seen + i, range + i, lanes_smaller(16, t->queries - i));
         }
     }
 }

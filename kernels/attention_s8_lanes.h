@@ -48,35 +48,100 @@ LANES_INLINE lanes_s32 attention_codes(const lanes_f32 x[4], lanes_f32 inverse)
     return lanes_join_bytes(codes);
 }
 
+/* Sixteen keys; those behind the last of `count` are it once more. Four of them go at a time, as
+ * sixteen addresses would not fit the registers. */
+typedef struct attention_sixteen {
+    const float *x;
+    size_t stride, count, dim;
+} attention_sixteen;
+
+LANES_INLINE void attention_four(const attention_sixteen *keys, size_t first, const float *row[4])
+{
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) {
+        row[i] = keys->x + lanes_smaller(first + i, keys->count - 1) * keys->stride;
+    }
+}
+
+/* Columns from `at` on of a row; zeros behind the last. */
+LANES_INLINE lanes_f32 attention_load(const attention_sixteen *keys, const float *row, size_t at)
+{
+    return at + 16 <= keys->dim ? lanes_load(row + at, 16) : lanes_load(row + at, keys->dim - at);
+}
+
+/* The largest magnitudes of the keys, a key to a lane. */
+LANES_INLINE lanes_s32 attention_most(const attention_sixteen *keys)
+{
+    lanes_s32 most[16];
+#pragma GCC unroll 1
+    for (size_t first = 0; first < 16; first += 4) {
+        const float *row[4];
+        lanes_s32 four[4];
+        attention_four(keys, first, row);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++) {
+            four[i] = attention_magnitude(attention_load(keys, row[i], 0));
+        }
+        for (size_t d = 16; d < keys->dim; d += 16) {
+#pragma GCC unroll 4
+            for (size_t i = 0; i < 4; i++) {
+                const lanes_s32 x = attention_magnitude(attention_load(keys, row[i], d));
+                four[i] = lanes_max_s32(four[i], x);
+            }
+        }
+        memcpy(most + first, four, sizeof four);
+    }
+    return lanes_highest_rows(1, most);
+}
+
+/* Codes of the keys to [quad][16][4]: bytes change places, which are fewer than floats. */
+LANES_INLINE void attention_key_codes(const attention_sixteen *keys, const float inverse[16],
+                                      int8_t *to)
+{
+    const lanes_f32 shift = lanes_set(DYNQ_ATTENTION_SHIFT);
+    const size_t quads = dynq_attention_quads(keys->dim);
+    lanes_s32 joined[(DYNQ_MAX_HEAD + 15) / 16][4];
+#pragma GCC unroll 1
+    for (size_t r = 0; r < 4; r++) {
+        const float *row[4];
+        attention_four(keys, 4 * r, row);
+        for (size_t d = 0; d < keys->dim; d += 16) {
+            lanes_s32 codes[4];
+#pragma GCC unroll 4
+            for (size_t i = 0; i < 4; i++) {
+                const lanes_f32 x = attention_load(keys, row[i], d);
+                codes[i] = lanes_bits(lanes_fma(x, lanes_set(inverse[4 * r + i]), shift));
+            }
+            joined[d / 16][r] = lanes_join_rows(codes);
+        }
+    }
+    for (size_t d = 0; d < quads; d += 4) {
+        lanes_s32 codes[4];
+        lanes_turn_quarters(joined[d / 4], codes);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++) {
+            if (d + i < quads) {
+                lanes_store_s32((int32_t *)(void *)(to + 64 * (d + i)), codes[i]);
+            }
+        }
+    }
+}
+
 /* Sixteen keys of a block from `at` on; those behind the last of `count` have scores of -Inf. */
 static void attention_prepare_keys(const dynq_attention_block *b, const dynq_attention_part *part,
                                    size_t first, size_t at, size_t count)
 {
+    const attention_sixteen keys = {b->k + (first + at) * b->k_stride, b->k_stride, count, b->dim};
     const size_t quads = dynq_attention_quads(b->dim);
-    _Alignas(64) float numbers[ATTENTION_NUMBERS]; /* [column][16] */
     int8_t *to = part->keys + at * 4 * quads;
-    const float *row[16];
-    lanes_s32 most = lanes_set_s32(0), sum = most;
-    attention_rows(b->k + (first + at) * b->k_stride, b->k_stride, count, row);
-    for (size_t d = 0; d < 4 * quads; d += 4) {
-        lanes_f32 columns[4];
-        attention_columns(row, d, b->dim, columns);
-#pragma GCC unroll 4
-        for (size_t i = 0; i < 4; i++) {
-            most = lanes_max_s32(attention_magnitude(columns[i]), most);
-            lanes_store(numbers + 16 * (d + i), columns[i], 16);
-        }
-    }
-    const attention_symmetric with = attention_symmetric_of(most);
-    for (size_t d = 0; d < 4 * quads; d += 4) {
-        lanes_f32 columns[4];
-#pragma GCC unroll 4
-        for (size_t i = 0; i < 4; i++) {
-            columns[i] = lanes_load(numbers + 16 * (d + i), 16);
-        }
-        const lanes_s32 codes = attention_codes(columns, with.inverse);
+    const attention_symmetric with = attention_symmetric_of(attention_most(&keys));
+    _Alignas(64) float inverse[16];
+    lanes_s32 sum = lanes_set_s32(0);
+    lanes_store(inverse, with.inverse, 16);
+    attention_key_codes(&keys, inverse, to);
+    for (size_t d = 0; d < quads; d++) {
+        const lanes_s32 codes = lanes_load_s32((const int32_t *)(const void *)(to + 64 * d), 16);
         sum = dot_lanes(sum, attention_bytes(S8_OFFSET + 1), codes);
-        lanes_store_s32((int32_t *)(void *)(to + 16 * d), codes);
     }
     const lanes_f32 scale = lanes_from_bits(lanes_and(lanes_bits(with.scale), lanes_set_s32(~3)));
     const float shift = b->dim <= DYNQ_ATTENTION_NARROW ? -DYNQ_ATTENTION_SHIFT : 0.0f;

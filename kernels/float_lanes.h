@@ -45,6 +45,18 @@ static inline void range_join(dynq_range_bits *range, range_lanes seen)
     range->low = range->low > low ? range->low : low;
 }
 
+/* The ranges of sixteen rows, a row to a lane. */
+LANES_INLINE range_lanes range_rows(const range_lanes seen[16])
+{
+    lanes_s32 high[16], low[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) {
+        high[i] = seen[i].high;
+        low[i] = seen[i].low;
+    }
+    return (range_lanes){lanes_highest_rows(1, high), lanes_highest_rows(0, low)};
+}
+
 /* Behind row `row` of `rows`: what was seen is joined with the range of the row, or, where all rows
  * share one, with that behind the last row only, as folding lanes takes time. Returns what the next
  * row goes on with. `range` may be NULL. */

@@ -360,4 +360,62 @@ LANES_INLINE lanes_s32 lanes_join_bytes(const lanes_s32 a[4])
                        lanes_join_half(a[0].high, a[1].high, a[2].high, a[3].high)};
 }
 
+/* The low bytes of four rows: quarter i has the columns 4 * i to 4 * i + 3 of the first row, then
+ * of the second and so on. */
+LANES_INLINE lanes_s32 lanes_join_rows(const lanes_s32 rows[4])
+{
+    const __m256i order = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0,
+                                           4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const lanes_s32 joined = lanes_join_bytes(rows);
+    return (lanes_s32){_mm256_shuffle_epi8(joined.low, order),
+                       _mm256_shuffle_epi8(joined.high, order)};
+}
+
+/* Quarters change places: quarter j of turned[i] is quarter i of a[j]. */
+LANES_INLINE void lanes_turn_quarters(const lanes_s32 a[4], lanes_s32 turned[4])
+{
+    turned[0] = (lanes_s32){_mm256_permute2x128_si256(a[0].low, a[1].low, 0x20),
+                            _mm256_permute2x128_si256(a[2].low, a[3].low, 0x20)};
+    turned[1] = (lanes_s32){_mm256_permute2x128_si256(a[0].low, a[1].low, 0x31),
+                            _mm256_permute2x128_si256(a[2].low, a[3].low, 0x31)};
+    turned[2] = (lanes_s32){_mm256_permute2x128_si256(a[0].high, a[1].high, 0x20),
+                            _mm256_permute2x128_si256(a[2].high, a[3].high, 0x20)};
+    turned[3] = (lanes_s32){_mm256_permute2x128_si256(a[0].high, a[1].high, 0x31),
+                            _mm256_permute2x128_si256(a[2].high, a[3].high, 0x31)};
+}
+
+LANES_INLINE __m256i lanes_max_half(const int is_signed, __m256i a, __m256i b)
+{
+    return is_signed ? _mm256_max_epi32(a, b) : _mm256_max_epu32(a, b);
+}
+
+/* Two rows in pairs of lanes: the larger ones of the pairs of each. */
+LANES_INLINE __m256i lanes_max_pairs(const int is_signed, __m256i a, __m256i b)
+{
+    return lanes_max_half(is_signed, _mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+}
+
+/* The largest lane of each of sixteen rows, a row to a lane. */
+LANES_INLINE lanes_s32 lanes_highest_rows(const int is_signed, const lanes_s32 rows[16])
+{
+    __m256i part[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        __m256i half[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            half[j] = lanes_max_half(is_signed, rows[4 * i + j].low, rows[4 * i + j].high);
+        }
+        const __m256i even = lanes_max_pairs(is_signed, half[0], half[2]);
+        const __m256i odd = lanes_max_pairs(is_signed, half[1], half[3]);
+        part[i] = lanes_max_pairs(is_signed, even, odd);
+    }
+    const lanes_s32 lower = {_mm256_permute2x128_si256(part[0], part[1], 0x20),
+                             _mm256_permute2x128_si256(part[2], part[3], 0x20)};
+    const lanes_s32 upper = {_mm256_permute2x128_si256(part[0], part[1], 0x31),
+                             _mm256_permute2x128_si256(part[2], part[3], 0x31)};
+    return (lanes_s32){lanes_max_half(is_signed, lower.low, upper.low),
+                       lanes_max_half(is_signed, lower.high, upper.high)};
+}
+
 #endif

@@ -285,4 +285,55 @@ LANES_INLINE lanes_s32 lanes_join_bytes(const lanes_s32 a[4])
     return _mm512_mask_shuffle_epi8(joined, 0x8888888888888888, a[3], byte);
 }
 
+/* The low bytes of four rows: quarter i has the columns 4 * i to 4 * i + 3 of the first row, then
+ * of the second and so on. */
+LANES_INLINE lanes_s32 lanes_join_rows(const lanes_s32 rows[4])
+{
+    const __m512i first = _mm512_set4_epi32(-1, -1, -1, 0x0C080400);
+    const __m512i byte = _mm512_set1_epi32(0x0C080400);
+    __m512i joined = _mm512_shuffle_epi8(rows[0], first);
+    joined = _mm512_mask_shuffle_epi8(joined, 0x00F000F000F000F0, rows[1], byte);
+    joined = _mm512_mask_shuffle_epi8(joined, 0x0F000F000F000F00, rows[2], byte);
+    return _mm512_mask_shuffle_epi8(joined, 0xF000F000F000F000, rows[3], byte);
+}
+
+/* Quarters change places: quarter j of turned[i] is quarter i of a[j]. */
+LANES_INLINE void lanes_turn_quarters(const lanes_s32 a[4], lanes_s32 turned[4])
+{
+    const __m512i low = _mm512_shuffle_i32x4(a[0], a[1], _MM_SHUFFLE(1, 0, 1, 0));
+    const __m512i high = _mm512_shuffle_i32x4(a[0], a[1], _MM_SHUFFLE(3, 2, 3, 2));
+    const __m512i more = _mm512_shuffle_i32x4(a[2], a[3], _MM_SHUFFLE(1, 0, 1, 0));
+    const __m512i most = _mm512_shuffle_i32x4(a[2], a[3], _MM_SHUFFLE(3, 2, 3, 2));
+    turned[0] = _mm512_shuffle_i32x4(low, more, _MM_SHUFFLE(2, 0, 2, 0));
+    turned[1] = _mm512_shuffle_i32x4(low, more, _MM_SHUFFLE(3, 1, 3, 1));
+    turned[2] = _mm512_shuffle_i32x4(high, most, _MM_SHUFFLE(2, 0, 2, 0));
+    turned[3] = _mm512_shuffle_i32x4(high, most, _MM_SHUFFLE(3, 1, 3, 1));
+}
+
+/* Two rows in pairs of lanes: the larger ones of the pairs of each. */
+LANES_INLINE lanes_s32 lanes_max_pairs(const int is_signed, lanes_s32 a, lanes_s32 b)
+{
+    const __m512i low = _mm512_unpacklo_epi32(a, b), high = _mm512_unpackhi_epi32(a, b);
+    return is_signed ? _mm512_max_epi32(low, high) : _mm512_max_epu32(low, high);
+}
+
+/* The largest lane of each of sixteen rows, a row to a lane. */
+LANES_INLINE lanes_s32 lanes_highest_rows(const int is_signed, const lanes_s32 rows[16])
+{
+    lanes_s32 part[4], turned[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const __m512i even = lanes_max_pairs(is_signed, rows[4 * i], rows[4 * i + 2]);
+        const __m512i odd = lanes_max_pairs(is_signed, rows[4 * i + 1], rows[4 * i + 3]);
+        part[i] = lanes_max_pairs(is_signed, even, odd);
+    }
+    lanes_turn_quarters(part, turned);
+    if (is_signed) {
+        return _mm512_max_epi32(_mm512_max_epi32(turned[0], turned[1]),
+                                _mm512_max_epi32(turned[2], turned[3]));
+    }
+    return _mm512_max_epu32(_mm512_max_epu32(turned[0], turned[1]),
+                            _mm512_max_epu32(turned[2], turned[3]));
+}
+
 #endif

@@ -424,4 +424,62 @@ LANES_INLINE lanes_s32 lanes_join_bytes(const lanes_s32 a[4])
     return joined;
 }
 
+/* The low bytes of four rows: quarter i has the columns 4 * i to 4 * i + 3 of the first row, then
+ * of the second and so on. */
+LANES_INLINE lanes_s32 lanes_join_rows(const lanes_s32 rows[4])
+{
+    static const uint8_t order[16] = {0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60};
+    const uint8x16_t at = vld1q_u8(order);
+    lanes_s32 joined;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const uint8x16x4_t table = {
+            {vreinterpretq_u8_s32(rows[0].part[i]), vreinterpretq_u8_s32(rows[1].part[i]),
+             vreinterpretq_u8_s32(rows[2].part[i]), vreinterpretq_u8_s32(rows[3].part[i])}};
+        joined.part[i] = vreinterpretq_s32_u8(vqtbl4q_u8(table, at));
+    }
+    return joined;
+}
+
+/* Quarters change places: quarter j of turned[i] is quarter i of a[j]. */
+LANES_INLINE void lanes_turn_quarters(const lanes_s32 a[4], lanes_s32 turned[4])
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        turned[i] = (lanes_s32){{a[0].part[i], a[1].part[i], a[2].part[i], a[3].part[i]}};
+    }
+}
+
+LANES_INLINE int32x4_t lanes_max_quarter(const int is_signed, int32x4_t a, int32x4_t b)
+{
+    return is_signed ? vmaxq_s32(a, b) : lanes_max_u32_part(a, b);
+}
+
+/* The larger ones of the pairs of a, then of b. */
+LANES_INLINE int32x4_t lanes_max_pairs(const int is_signed, int32x4_t a, int32x4_t b)
+{
+    return is_signed ? vpmaxq_s32(a, b)
+                     : vreinterpretq_s32_u32(
+                           vpmaxq_u32(vreinterpretq_u32_s32(a), vreinterpretq_u32_s32(b)));
+}
+
+/* The largest lane of each of sixteen rows, a row to a lane. */
+LANES_INLINE lanes_s32 lanes_highest_rows(const int is_signed, const lanes_s32 rows[16])
+{
+    lanes_s32 highest;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        int32x4_t part[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            const int32x4_t *of = rows[4 * i + j].part;
+            part[j] = lanes_max_quarter(is_signed, lanes_max_quarter(is_signed, of[0], of[1]),
+                                        lanes_max_quarter(is_signed, of[2], of[3]));
+        }
+        highest.part[i] = lanes_max_pairs(is_signed, lanes_max_pairs(is_signed, part[0], part[1]),
+                                          lanes_max_pairs(is_signed, part[2], part[3]));
+    }
+    return highest;
+}
+
 #endif
