@@ -14,14 +14,14 @@ dynq_status dynq_blocks_create(dynq_session *session, dynq_error *error)
     for (size_t i = 0; i < plan->stage_count; i++) {
         wanted = wanted || plan->stages[i].by_blocks;
     }
-    if (!wanted || session->max_rows <= session->stepwise_rows) {
+    if (!wanted || session->part_rows <= DYNQ_CACHED_ROWS * (size_t)session->threads) {
         return DYNQ_OK;
     }
     session->blocks = dynq_alloc(allocator, session->threads, sizeof *session->blocks);
-    bool complete = session->blocks != NULL;
+    session->block_taken = dynq_alloc(allocator, session->threads, sizeof(atomic_bool));
+    bool complete = session->blocks != NULL && session->block_taken != NULL;
     for (uint32_t i = 0; complete && i < session->threads; i++) {
         dynq_block_memory *block = &session->blocks[i];
-        atomic_init(&block->taken, false);
         block->work.session = session;
         block->work.values = dynq_alloc(allocator, plan->value_count, sizeof *block->work.values);
         block->work.copies = dynq_alloc(allocator, plan->copy_count, sizeof *block->work.copies);
@@ -48,6 +48,7 @@ void dynq_blocks_free(dynq_session *session)
         dynq_release(&session->allocator, block->memory);
     }
     dynq_release(&session->allocator, session->blocks);
+    dynq_release(&session->allocator, session->block_taken);
 }
 
 static void place_value(dynq_block_memory *block, uint32_t index, size_t row, bool result)
@@ -66,7 +67,7 @@ static void place_value(dynq_block_memory *block, uint32_t index, size_t row, bo
     } else {
         here->data = whole->data + row * whole->stride;
     }
-    if (result && !value->range_by_row && !dynq_plan_value_waits(session->plan, index)) {
+    if (result && !value->range_by_row && !value->waits) {
         block->ranges[index] = (dynq_range_bits){0, 0};
         here->range = &block->ranges[index];
     } else {
@@ -156,7 +157,7 @@ static dynq_status run_block(dynq_block_memory *block, const dynq_stage *stage, 
         const dynq_block b = {.rows = rows, .columns = plan->values[value].columns};
         const bool int8 = step->kind == DYNQ_STEP_LINEAR_S8;
         dynq_ranges_begin(&block->work, step);
-        const bool waits = step->output != DYNQ_NONE && dynq_plan_value_waits(plan, step->output);
+        const bool waits = step->output != DYNQ_NONE && plan->values[step->output].waits;
         dynq_step_run_block(&block->work, s, &b,
                             int8 ? next_weights(session, stage, s, more) : NULL, waits);
         if (step->output != DYNQ_NONE && !waits) {
@@ -167,16 +168,6 @@ static dynq_status run_block(dynq_block_memory *block, const dynq_stage *stage, 
         }
     }
     return status;
-}
-
-/* There is one for each thread that can be here, so some other is free if the next is not. */
-static dynq_block_memory *take_block(const dynq_session *session)
-{
-    for (uint32_t i = 0;; i = (i + 1) % session->threads) {
-        if (!atomic_exchange_explicit(&session->blocks[i].taken, true, memory_order_acquire)) {
-            return &session->blocks[i];
-        }
-    }
 }
 
 static void lower_to(atomic_size_t *lowest, size_t value)
@@ -207,13 +198,17 @@ void dynq_blocks_run_chunk(void *context, size_t chunk)
 {
     dynq_blocks_task *task = context;
     const dynq_block b = dynq_layout_block(&task->layout, chunk);
-    dynq_block_memory *block = take_block(task->session);
+    if (dynq_session_cancelled(task->session)) {
+        return;
+    }
+    const uint32_t place = dynq_place_take(task->session->block_taken, task->session->threads);
+    dynq_block_memory *block = &task->session->blocks[place];
     const bool more = chunk + 1 < dynq_layout_chunks(&task->layout);
     block->work.error = NULL;
     if (run_block(block, task->stage, b.row, b.rows, more) != DYNQ_OK) {
         lower_to(&task->failed, chunk);
     }
-    atomic_store_explicit(&block->taken, false, memory_order_release);
+    dynq_place_give(task->session->block_taken, place);
 }
 
 dynq_status dynq_blocks_finish(dynq_blocks_task *task)

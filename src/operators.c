@@ -53,7 +53,8 @@ dynq_layout dynq_step_layout(const dynq_work *w, size_t index, dynq_cut cut)
         return dynq_attention_layout(w, step, cut);
     }
     if (step->kind != DYNQ_STEP_LINEAR_S8 && step->kind != DYNQ_STEP_LINEAR_F32) {
-        return dynq_layout_by_row(rows, columns, cost_of_element(step), cut);
+        const size_t pooled = step->kind == DYNQ_STEP_POOL ? w->rows / rows : 1;
+        return dynq_layout_by_row(rows, columns, cost_of_element(step) * (uint32_t)pooled, cut);
     }
     const size_t k = w->session->model->nodes[step->node].k;
     const uint32_t cost = step->kind == DYNQ_STEP_LINEAR_S8 ? COST_S8 : COST_F32;

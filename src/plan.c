@@ -177,7 +177,7 @@ static void note_attention(const dynq_model *model, const dynq_plan_request *req
 {
     for (size_t i = 0; i < plan->step_count; i++) {
         const dynq_node *node = &model->nodes[plan->steps[i].node];
-        if (plan->steps[i].kind == DYNQ_STEP_ATTENTION) {
+        if (plan->steps[i].kind == DYNQ_STEP_ATTENTION && plan->steps[i].int8) {
             const size_t bytes = dynq_attention_bytes(request->max_rows, node->n / node->heads);
             plan->attention_bytes = bytes > plan->attention_bytes ? bytes : plan->attention_bytes;
         }

@@ -62,6 +62,7 @@ typedef struct dynq_plan_value {
     bool range_by_segment;
     bool checked_by_quantize; /* input whose only readers are static copies: no range step */
     bool tapped;
+    bool waits;               /* a range over several rows, or a tap, waits for all of them */
     bool local;               /* nobody outside of one stage needs it */
     size_t offset[DYNQ_WAYS]; /* in the arena */
     size_t block_offset;      /* of a local value: in the memory of a block */
@@ -121,9 +122,6 @@ typedef struct dynq_plan_request {
 dynq_status dynq_plan_create(const dynq_model *model, const dynq_plan_request *request,
                              const dynq_allocator *allocator, dynq_plan **plan, dynq_error *error);
 void dynq_plan_free(dynq_plan *plan);
-
-/* Whether someone waits for all rows of a value: a range over several of them, or a tap. */
-bool dynq_plan_value_waits(const dynq_plan *plan, uint32_t value);
 
 const char *dynq_step_name(dynq_step_kind kind);
 

@@ -29,7 +29,7 @@ static bool eligible(const dynq_planner *p, const dynq_step *step)
 }
 
 /* A range over several rows, and a tap, wait for the last of them. */
-bool dynq_plan_value_waits(const dynq_plan *plan, uint32_t value)
+static bool value_waits(const dynq_plan *plan, uint32_t value)
 {
     const dynq_plan_value *v = &plan->values[value];
     bool waits = v->tapped;
@@ -44,8 +44,7 @@ bool dynq_plan_value_waits(const dynq_plan *plan, uint32_t value)
 /* Whether a stage goes on behind this step. */
 static bool goes_on(const dynq_planner *p, const dynq_step *step)
 {
-    return eligible(p, step) &&
-           (step->output == DYNQ_NONE || !dynq_plan_value_waits(p->plan, step->output));
+    return eligible(p, step) && (step->output == DYNQ_NONE || !p->plan->values[step->output].waits);
 }
 
 static bool reads(const dynq_step *step, uint32_t value)
@@ -64,7 +63,7 @@ static void note_local_values(dynq_plan *plan, const dynq_stage *stage)
     for (size_t s = stage->first; s < end; s++) {
         const uint32_t value = plan->steps[s].output;
         if (value == DYNQ_NONE || plan->values[value].slot != DYNQ_NONE ||
-            dynq_plan_value_waits(plan, value)) {
+            plan->values[value].waits) {
             continue;
         }
         bool local = true;
@@ -97,6 +96,9 @@ bool dynq_planner_add_stages(dynq_planner *p)
     plan->stages = dynq_alloc(&plan->allocator, plan->step_count, sizeof *plan->stages);
     if (plan->stages == NULL) {
         return false;
+    }
+    for (uint32_t i = 0; i < plan->value_count; i++) {
+        plan->values[i].waits = value_waits(plan, i);
     }
     bool open = false; /* the last stage can take another step */
     for (size_t i = 0; i < plan->step_count; i++) {

@@ -5,8 +5,7 @@
 #include "src/cpu.h"
 #include "src/error.h"
 
-/* Rows for each thread of a part of a batch of many segments. */
-#define PART_ROWS 128
+#define CANCELLED "cancelled by the caller"
 
 static void release_bindings(dynq_session *session)
 {
@@ -18,7 +17,7 @@ static void release_bindings(dynq_session *session)
 
 static bool runs_by_blocks(const dynq_session *session)
 {
-    return session->work.rows > session->stepwise_rows;
+    return session->work.rows > DYNQ_CACHED_ROWS * (size_t)session->threads;
 }
 
 static void place_arena(dynq_session *session)
@@ -109,11 +108,6 @@ static void note_time(dynq_session *session, size_t first, size_t count)
     }
 }
 
-static bool cancelled(const dynq_session *session)
-{
-    return session->batch.cancel != NULL && *session->batch.cancel != 0;
-}
-
 /* Behind `count` steps, the last of which is `last`, on the calling thread; no other works for this
  * session then. */
 static void finish_steps(dynq_session *session, size_t last, size_t count)
@@ -125,14 +119,13 @@ static void finish_steps(dynq_session *session, size_t last, size_t count)
                       session->model->nodes[step->node].name, session->engine->name,
                       dynq_status_text((dynq_status)atomic_load(&session->engine_status)));
     }
-    const bool settled = count > 1 && (step->output == DYNQ_NONE ||
-                                       !dynq_plan_value_waits(session->plan, step->output));
+    const bool settled =
+        count > 1 && (step->output == DYNQ_NONE || !session->plan->values[step->output].waits);
     if (session->status == DYNQ_OK && !settled) {
         session->status = dynq_ranges_finish(&session->work, step);
     }
-    if (session->status == DYNQ_OK && cancelled(session)) {
-        session->status =
-            dynq_fail(session->work.error, DYNQ_ERR_CANCELLED, "cancelled by the caller");
+    if (session->status == DYNQ_OK && dynq_session_cancelled(session)) {
+        session->status = dynq_fail(session->work.error, DYNQ_ERR_CANCELLED, CANCELLED);
     }
     if (session->clocks != NULL) {
         note_time(session, last + 1 - count, count);
@@ -222,7 +215,9 @@ static void run_blocks(dynq_session *session, const dynq_stage *stage, team *wor
     };
     dynq_blocks_begin(&task);
     run_chunks(session, &task.layout, dynq_blocks_run_chunk, &task, false, workers);
-    session->status = dynq_blocks_finish(&task);
+    session->status = dynq_session_cancelled(session)
+                          ? dynq_fail(session->work.error, DYNQ_ERR_CANCELLED, CANCELLED)
+                          : dynq_blocks_finish(&task);
     finish_steps(session, stage->first + stage->count - 1, stage->count);
 }
 
@@ -251,15 +246,15 @@ static dynq_cut choose_cut(const dynq_session *session)
                    dynq_cut_by_rows_pays(session->work.rows, session->threads, nanoseconds, steps)};
 }
 
-/* Cuts the steps, unless the last batch had as many rows and segments. */
+/* Cuts the steps, unless the last batch had as many rows and neither had segments, whose lengths
+ * count as well. */
 static void lay_out(dynq_session *session)
 {
-    if (session->layout_rows == session->work.rows &&
-        session->layout_segments == session->work.segments) {
+    const bool alone = session->work.segments < 2;
+    if (alone && session->layout_rows == session->work.rows) {
         return;
     }
-    session->layout_rows = session->work.rows;
-    session->layout_segments = session->work.segments;
+    session->layout_rows = alone ? session->work.rows : 0;
     const dynq_cut cut = choose_cut(session);
     for (size_t i = 0; i < session->plan->step_count; i++) {
         session->layouts[i] = dynq_step_layout(&session->work, i, cut);
@@ -304,7 +299,8 @@ static void choose_part(dynq_session *session, size_t first, size_t end)
 static void run_all(dynq_session *session)
 {
     const size_t *offsets = session->batch.offsets;
-    const size_t segments = session->batch.segments, most = PART_ROWS * (size_t)session->threads;
+    const size_t segments = session->batch.segments,
+                 most = DYNQ_CACHED_ROWS * (size_t)session->threads;
     team workers = TEAM_NOT_ASKED;
     if (!session->separable || segments < 2 || session->batch.rows <= most) {
         run_part(session, &workers);
@@ -336,8 +332,8 @@ dynq_status dynq_session_run(dynq_session *session, const dynq_batch *batch,
     if (status == DYNQ_OK) {
         status = dynq_session_check_tables(session, error);
     }
-    if (status == DYNQ_OK && cancelled(session)) {
-        status = dynq_fail(error, DYNQ_ERR_CANCELLED, "cancelled by the caller");
+    if (status == DYNQ_OK && dynq_session_cancelled(session)) {
+        status = dynq_fail(error, DYNQ_ERR_CANCELLED, CANCELLED);
     }
     if (status == DYNQ_OK) {
         session->status = DYNQ_OK;

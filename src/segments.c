@@ -121,17 +121,6 @@ dynq_layout dynq_attention_layout(const dynq_work *w, const dynq_step *step, dyn
                              attention_nanoseconds(w, step), cut);
 }
 
-/* There is one for each thread that can be here, so some other is free if the next is not. */
-static dynq_scratch *take_scratch(const dynq_work *w)
-{
-    for (uint32_t i = 0;; i = (i + 1) % w->session->threads) {
-        if (!atomic_exchange_explicit(&w->session->scratches[i].taken, true,
-                                      memory_order_acquire)) {
-            return &w->session->scratches[i];
-        }
-    }
-}
-
 void dynq_attention_run(const dynq_work *w, const dynq_step *step, const dynq_block *b, bool shared)
 {
     const dynq_node *node = &w->session->model->nodes[step->node];
@@ -140,7 +129,8 @@ void dynq_attention_run(const dynq_work *w, const dynq_step *step, const dynq_bl
     const dynq_value_memory *v = &w->values[step->inputs[2]];
     dynq_value_memory *y = &w->values[step->output];
     const size_t dim = node->n / node->heads;
-    dynq_scratch *scratch = take_scratch(w);
+    const uint32_t place = dynq_place_take(w->session->scratch_taken, w->session->threads);
+    dynq_scratch *scratch = &w->session->scratches[place];
     for (size_t segment = b->row; segment < b->row + b->rows; segment++) {
         const size_t first = dynq_work_segment(w, segment);
         const size_t rows = dynq_work_segment(w, segment + 1) - first;
@@ -181,5 +171,5 @@ void dynq_attention_run(const dynq_work *w, const dynq_step *step, const dynq_bl
             }
         }
     }
-    atomic_store_explicit(&scratch->taken, false, memory_order_release);
+    dynq_place_give(w->session->scratch_taken, place);
 }

@@ -12,15 +12,25 @@
  * the second level of current CPUs. */
 #define CACHED_WEIGHT_BYTES 786432
 
-/* Rows for each thread that are run step by step. */
-#define STEPWISE_ROWS 128
-
 /* The caller's options, checked and completed. */
 typedef struct choices {
     dynq_session_options options;
     const dynq_kernel *kernel;
     bool fp32;
+    uint32_t threads;
 } choices;
+
+static uint32_t threads_of(const dynq_session_options *o)
+{
+    if (o->executor != NULL) {
+        return o->executor->threads;
+    }
+    if (o->pool != NULL) {
+        return dynq_thread_pool_threads(o->pool);
+    }
+    const uint32_t usable = dynq_cpu_usable();
+    return o->threads < 2 ? 1 : o->threads < usable ? o->threads : usable;
+}
 
 static dynq_status choose(const dynq_session_options *options, choices *c, dynq_error *error)
 {
@@ -41,23 +51,50 @@ static dynq_status choose(const dynq_session_options *options, choices *c, dynq_
         return dynq_fail(error, DYNQ_ERR_ARGUMENT,
                          "session options: the executor needs parallel_for and 1 or more threads");
     }
+    if (o->max_rows > INT32_MAX) {
+        return dynq_fail(error, DYNQ_ERR_LIMIT, "session options: max_rows %zu is over %d",
+                         o->max_rows, INT32_MAX);
+    }
     o->max_rows = o->max_rows == 0 ? 1 : o->max_rows;
     if (o->max_segments == 0 || o->max_segments > o->max_rows) {
         o->max_segments = o->max_rows; /* a segment has one row or more */
     }
+    c->threads = threads_of(o);
     c->fp32 = o->precision == DYNQ_PRECISION_FP32 || (o->engine != NULL && !o->engine->has_int8);
     return dynq_kernel_choose(c->options.kernel, &c->kernel, error);
 }
 
-/* Up to so many rows, what a step leaves behind stays in the caches, and cutting every step into
- * columns serves more threads. */
-static size_t stepwise_rows(const dynq_session_options *o)
+/* Whether a segment's results depend on nothing but the segment, and nobody looks at whole values.
+ * What an engine makes of fewer rows is its own affair. */
+static bool is_separable(const dynq_model *model, const choices *c)
 {
-    const uint32_t threads = o->executor != NULL ? o->executor->threads
-                             : o->pool != NULL   ? dynq_thread_pool_threads(o->pool)
-                             : o->threads == 0   ? 1
-                                                 : o->threads;
-    return STEPWISE_ROWS * (size_t)threads;
+    const dynq_session_options *o = &c->options;
+    bool separable = o->tap_count == 0 && o->engine == NULL;
+    for (size_t i = 0; i < model->node_count; i++) {
+        const dynq_node *node = &model->nodes[i];
+        const bool dynamic = node->op == DYNQ_OP_LINEAR && node->precision == DYNQ_PRECISION_INT8 &&
+                             !c->fp32 && node->range.kind == DYNQ_RANGE_DYNAMIC;
+        const dynq_scope scope = o->scope != 0 ? o->scope : node->range.scope;
+        separable = separable && !(dynamic && scope == DYNQ_SCOPE_TENSOR);
+    }
+    return separable;
+}
+
+/* Rows that are run at once at most: parts of a batch have so many at least, and more only where a
+ * segment has, which has no more than positions. */
+static size_t part_rows(const dynq_model *model, const choices *c)
+{
+    const size_t all = c->options.max_rows;
+    size_t longest = all;
+    for (size_t i = 0; i < model->node_count; i++) {
+        const dynq_node *node = &model->nodes[i];
+        if (node->op == DYNQ_OP_POSITION && node->table_rows - node->first < longest) {
+            longest = node->table_rows - node->first;
+        }
+    }
+    const size_t part = DYNQ_CACHED_ROWS * (size_t)c->threads;
+    const size_t most = longest > part ? longest : part;
+    return longest < all && is_separable(model, c) && most < all ? most : all;
 }
 
 static dynq_status make_plan(const dynq_model *model, const choices *c,
@@ -80,9 +117,10 @@ static dynq_status make_plan(const dynq_model *model, const choices *c,
         }
     }
     if (status == DYNQ_OK) {
-        const dynq_plan_request request = {.max_rows = c->options.max_rows,
-                                           .max_segments = c->options.max_segments,
-                                           .stepwise_rows = stepwise_rows(&c->options),
+        const size_t rows = part_rows(model, c), segments = c->options.max_segments;
+        const dynq_plan_request request = {.max_rows = rows,
+                                           .max_segments = segments < rows ? segments : rows,
+                                           .stepwise_rows = DYNQ_CACHED_ROWS * (size_t)c->threads,
                                            .dense = c->options.engine != NULL,
                                            .fp32 = c->fp32,
                                            .scope = c->options.scope,
@@ -134,129 +172,6 @@ static dynq_status take_threads(dynq_session *session, const dynq_session_option
     return DYNQ_OK;
 }
 
-/* Room for int32 sums between a product and its epilogue, where they are apart. */
-static bool take_sums(dynq_session *session)
-{
-    size_t columns = 0;
-    for (size_t i = 0; i < session->plan->step_count; i++) {
-        const dynq_step *step = &session->plan->steps[i];
-        if (step->kind == DYNQ_STEP_LINEAR_S8 &&
-            (session->profiling || dynq_session_step_is_foreign(session, step))) {
-            const size_t n = session->plan->values[step->output].columns;
-            columns = n > columns ? n : columns;
-        }
-    }
-    const size_t blocks = (size_t)session->threads * DYNQ_ROW_BLOCK;
-    size_t count = 0;
-    session->sums_stride = columns;
-    if (columns == 0) {
-        return true;
-    }
-    if (dynq_size_multiply(columns, session->max_rows > blocks ? session->max_rows : blocks,
-                           &count)) {
-        session->sums = dynq_alloc(&session->allocator, count, sizeof *session->sums);
-    }
-    session->work.sums = session->sums;
-    return session->sums != NULL;
-}
-
-static bool take_copies(dynq_session *session)
-{
-    const dynq_plan *plan = session->plan;
-    session->work.copies =
-        dynq_alloc(&session->allocator, plan->copy_count, sizeof *session->work.copies);
-    for (size_t i = 0; session->work.copies != NULL && i < plan->copy_count; i++) {
-        dynq_copy_memory *copy = &session->work.copies[i];
-        copy->scale = dynq_alloc(&session->allocator, session->max_rows, sizeof *copy->scale);
-        copy->inverse = dynq_alloc(&session->allocator, session->max_rows, sizeof *copy->inverse);
-        copy->zero = dynq_alloc(&session->allocator, session->max_rows, sizeof *copy->zero);
-        if (copy->scale == NULL || copy->inverse == NULL || copy->zero == NULL) {
-            return false;
-        }
-    }
-    return session->work.copies != NULL;
-}
-
-static bool take_values(dynq_session *session)
-{
-    const dynq_plan *plan = session->plan;
-    session->work.values =
-        dynq_alloc(&session->allocator, plan->value_count, sizeof *session->work.values);
-    for (size_t i = 0; session->work.values != NULL && i < plan->value_count; i++) {
-        const dynq_plan_value *value = &plan->values[i];
-        dynq_value_memory *memory = &session->work.values[i];
-        const size_t ranges =
-            value->range_by_row || value->range_by_segment ? session->max_rows : 1;
-        memory->range = dynq_alloc(&session->allocator, ranges, sizeof *memory->range);
-        if (memory->range == NULL) {
-            return false;
-        }
-        memory->stride = value->columns;
-    }
-    return session->work.values != NULL;
-}
-
-/* Attention of a thread prepares keys and values, and collects ranges of rows. */
-static bool take_scratches(dynq_session *session)
-{
-    if (session->plan->attention_bytes == 0) {
-        return true;
-    }
-    const dynq_allocator *allocator = &session->allocator;
-    session->scratches = dynq_alloc(allocator, session->threads, sizeof *session->scratches);
-    for (uint32_t i = 0; session->scratches != NULL && i < session->threads; i++) {
-        dynq_scratch *scratch = &session->scratches[i];
-        atomic_init(&scratch->taken, false);
-        scratch->prepared = dynq_alloc(allocator, session->plan->attention_bytes, 1);
-        scratch->ranges = dynq_alloc(allocator, session->max_rows, sizeof *scratch->ranges);
-        if (scratch->prepared == NULL || scratch->ranges == NULL) {
-            return false;
-        }
-    }
-    return session->scratches != NULL;
-}
-
-static void release_scratches(dynq_session *session)
-{
-    for (uint32_t i = 0; session->scratches != NULL && i < session->threads; i++) {
-        dynq_release(&session->allocator, session->scratches[i].prepared);
-        dynq_release(&session->allocator, session->scratches[i].ranges);
-    }
-    dynq_release(&session->allocator, session->scratches);
-}
-
-/* Whether a segment's results depend on nothing but the segment, and nobody looks at whole values.
- * What an engine makes of fewer rows is its own affair. */
-static bool is_separable(const dynq_session *session)
-{
-    for (size_t i = 0; i < session->plan->copy_count; i++) {
-        const dynq_range_rule *rule = &session->plan->copies[i].rule;
-        if (rule->kind == DYNQ_RANGE_DYNAMIC && rule->scope == DYNQ_SCOPE_TENSOR) {
-            return false;
-        }
-    }
-    return session->tap_count == 0 && session->engine == NULL;
-}
-
-static dynq_status take_memory(dynq_session *session, dynq_error *error)
-{
-    const dynq_allocator *allocator = &session->allocator;
-    session->arena = dynq_alloc(allocator, session->plan->arena_bytes, 1);
-    session->layouts = dynq_alloc(allocator, session->plan->step_count, sizeof *session->layouts);
-    session->part_offsets =
-        dynq_alloc(allocator, session->max_segments + 1, sizeof *session->part_offsets);
-    bool complete = session->arena != NULL && session->layouts != NULL &&
-                    session->part_offsets != NULL && take_values(session) && take_copies(session) &&
-                    take_sums(session) && take_scratches(session);
-    if (complete && session->profiling) {
-        session->clocks = dynq_alloc(allocator, session->plan->step_count, sizeof *session->clocks);
-        complete = session->clocks != NULL;
-    }
-    return complete ? DYNQ_OK
-                    : dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a session of %zu rows",
-                                session->max_rows);
-}
-
 static size_t weight_bytes(const dynq_session *session)
 {
     size_t bytes = 0;
@@ -283,14 +198,13 @@ static dynq_status fill_session(dynq_session *session, const choices *c, dynq_er
         status = dynq_session_prepare_layers(session, error);
     }
     if (status == DYNQ_OK) {
-        status = take_memory(session, error);
+        status = dynq_session_take_memory(session, error);
     }
     if (status == DYNQ_OK) {
         status = dynq_blocks_create(session, error);
     }
     if (status == DYNQ_OK) {
         session->weights_cached = weight_bytes(session) <= CACHED_WEIGHT_BYTES;
-        session->separable = is_separable(session);
         dynq_ranges_set_static(session);
     }
     return status;
@@ -329,10 +243,13 @@ dynq_status dynq_session_create(dynq_model *model, const dynq_session_options *o
     session->engine = c.options.engine;
     session->max_rows = c.options.max_rows;
     session->max_segments = c.options.max_segments;
-    session->stepwise_rows = stepwise_rows(&c.options);
+    session->part_rows = part_rows(model, &c);
+    session->separable = is_separable(model, &c);
     session->profiling = c.options.profile != 0;
     session->dequantized = c.fp32 && has_int8_nodes(model);
+    const dynq_float_state before = dynq_float_state_set_default();
     const dynq_status status = fill_session(session, &c, error);
+    dynq_float_state_restore(before);
     if (status != DYNQ_OK) {
         dynq_session_free(session);
         return status;
@@ -348,24 +265,9 @@ void dynq_session_free(dynq_session *session)
     }
     const dynq_allocator allocator = session->allocator;
     dynq_session_release_layers(session);
-    for (size_t i = 0; session->work.values != NULL && i < session->plan->value_count; i++) {
-        dynq_release(&allocator, session->work.values[i].range);
-    }
-    for (size_t i = 0; session->work.copies != NULL && i < session->plan->copy_count; i++) {
-        dynq_release(&allocator, session->work.copies[i].scale);
-        dynq_release(&allocator, session->work.copies[i].inverse);
-        dynq_release(&allocator, session->work.copies[i].zero);
-    }
-    release_scratches(session);
     dynq_blocks_free(session);
-    dynq_release(&allocator, session->part_offsets);
-    dynq_release(&allocator, session->work.values);
-    dynq_release(&allocator, session->work.copies);
-    dynq_release(&allocator, session->sums);
-    dynq_release(&allocator, session->layouts);
+    dynq_session_release_memory(session);
     dynq_release(&allocator, session->taps);
-    dynq_release(&allocator, session->clocks);
-    dynq_release(&allocator, session->arena);
     dynq_plan_free(session->plan);
     dynq_thread_pool_free(session->own_pool);
     dynq_model_free(session->model);

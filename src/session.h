@@ -1,7 +1,8 @@
 /* The inside of a session, shared by the files that make one up: session.c (creation and
- * queries), weights.c (layers as the engine wants them), run_check.c (what a caller hands to a
- * run), run.c (a run from start to end), operators.c, segments.c and foreign.c (one chunk of a
- * step, by rows, by segments or on an engine, cut by chunks.c), ranges.c (parameters from ranges).
+ * queries), session_memory.c (what runs need), weights.c (layers as the engine wants them),
+ * run_check.c (what a caller hands to a run), run.c (a run from start to end), operators.c,
+ * segments.c and foreign.c (one chunk of a step, by rows, by segments or on an engine, cut by
+ * chunks.c), ranges.c (parameters from ranges).
  */
 #ifndef DYNQ_SRC_SESSION_H
 #define DYNQ_SRC_SESSION_H
@@ -20,7 +21,7 @@ typedef struct dynq_value_memory {
     size_t stride;
     float *bound;           /* the caller's memory, where the first row of the batch is */
     bool ranged;            /* the current run needs its range */
-    dynq_range_bits *range; /* max_rows entries */
+    dynq_range_bits *range; /* part_rows entries */
     size_t range_step;      /* 0: one range; 1: one for each row */
 } dynq_value_memory;
 
@@ -62,7 +63,6 @@ typedef struct dynq_step_clock {
 
 /* What a block of rows works in: a thread takes any that is free. */
 typedef struct dynq_block_memory {
-    atomic_bool taken;
     dynq_work work;
     dynq_range_bits *ranges; /* by value: of results whose rows share one */
     unsigned char *memory;   /* of values and copies that are local to a stage */
@@ -70,9 +70,8 @@ typedef struct dynq_block_memory {
 
 /* What a chunk of attention works in: a thread takes any that is free. */
 typedef struct dynq_scratch {
-    atomic_bool taken;
-    void *prepared;
-    dynq_range_bits *ranges; /* max_rows entries */
+    void *prepared;          /* INT8 only */
+    dynq_range_bits *ranges; /* part_rows entries */
 } dynq_scratch;
 
 typedef struct dynq_session_tap {
@@ -89,9 +88,11 @@ struct dynq_session {
     dynq_thread_pool *pool, *own_pool;
     uint32_t threads;
     dynq_block_memory *blocks; /* one for each thread, if stages run by blocks */
-    size_t stepwise_rows;      /* batches with more rows are run so */
-    dynq_scratch *scratches;   /* one for each thread, if the plan has attention */
-    size_t max_rows, max_segments;
+    atomic_bool *block_taken;
+    atomic_bool *scratch_taken;
+    dynq_scratch *scratches;       /* one for each thread, if the plan has attention */
+    size_t max_rows, max_segments; /* of a batch */
+    size_t part_rows;              /* that are run at once at most */
     bool dequantized, profiling;
     dynq_plan *plan;
     dynq_layer *layers; /* by step */
@@ -100,8 +101,8 @@ struct dynq_session {
     int32_t *sums; /* of all rows */
     size_t sums_stride;
     bool weights_cached;  /* each thread's cache holds the weights of all layers */
-    dynq_layout *layouts; /* by step, for batches of layout_rows rows and so many segments */
-    size_t layout_rows, layout_segments;
+    dynq_layout *layouts; /* by step, for one segment of layout_rows rows; 0: for others */
+    size_t layout_rows;
     bool separable;       /* segments that run one after the other give the same results */
     size_t *part_offsets; /* where segments of a part of the batch begin in it */
     dynq_session_tap *taps;
@@ -134,6 +135,11 @@ static inline size_t dynq_work_rows(const dynq_work *work, uint32_t value)
                : work->rows;
 }
 
+static inline bool dynq_session_cancelled(const dynq_session *session)
+{
+    return session->batch.cancel != NULL && *session->batch.cancel != 0;
+}
+
 /* run_check.c: the batch and its bindings, before anything is run. On success the session has them.
  */
 dynq_status dynq_session_take_batch(dynq_session *session, const dynq_batch *batch,
@@ -141,6 +147,29 @@ dynq_status dynq_session_take_batch(dynq_session *session, const dynq_batch *bat
 dynq_status dynq_session_take_bindings(dynq_session *session, const dynq_binding *bindings,
                                        size_t count, dynq_error *error);
 dynq_status dynq_session_check_tables(const dynq_session *session, dynq_error *error);
+
+/* Up to so many rows for each thread, what a step leaves behind stays in its cache: batches of more
+ * are run in parts of whole segments, and parts of more, which are longer segments, by blocks. */
+#define DYNQ_CACHED_ROWS 128
+
+/* Takes one of `count` places, one for each thread that can ask, so some other is free if the next
+ * is not. */
+static inline uint32_t dynq_place_take(atomic_bool *taken, uint32_t count)
+{
+    uint32_t i = 0;
+    while (atomic_exchange_explicit(&taken[i], true, memory_order_acquire)) {
+        i = (i + 1) % count;
+    }
+    return i;
+}
+static inline void dynq_place_give(atomic_bool *taken, uint32_t place)
+{
+    atomic_store_explicit(&taken[place], false, memory_order_release);
+}
+
+/* session_memory.c */
+dynq_status dynq_session_take_memory(dynq_session *session, dynq_error *error);
+void dynq_session_release_memory(dynq_session *session);
 
 /* weights.c */
 dynq_status dynq_session_prepare_layers(dynq_session *session, dynq_error *error);

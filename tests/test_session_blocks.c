@@ -147,6 +147,47 @@ Test(session_blocks, nan_and_inf_are_found_in_the_first_block_that_has_them)
     dynq_model_free(model);
 }
 
+typedef struct canceller {
+    volatile int cancel;
+    size_t chunks;
+} canceller;
+
+/* Runs the tasks one after the other and cancels behind the first of many. */
+static void cancel_soon(void *context, size_t count, void (*task)(void *, size_t), void *argument)
+{
+    canceller *c = context;
+    for (size_t i = 0; i < count; i++) {
+        task(argument, i);
+        c->cancel = count > 4;
+        c->chunks += count > 4 && i == 0;
+    }
+}
+
+Test(session_blocks, a_stage_is_cancelled_between_blocks)
+{
+    static float x[ROWS * INPUTS];
+    static results out;
+    canceller c = {0};
+    dynq_model *model = make_model(DYNQ_SCOPE_ROW, NULL);
+    const dynq_executor executor = {.threads = 2, .parallel_for = cancel_soon, .context = &c};
+    dynq_session *session =
+        open_session(model, (dynq_session_options){.executor = &executor}, ROWS);
+    samples_fill(x, ROWS * INPUTS, 77);
+    memset(&out, 0, sizeof out);
+    const dynq_binding io[] = {{dynq_session_slot(session, "x"), x, sizeof x, 0},
+                               {dynq_session_slot(session, "h"), out.h, sizeof out.h, 0},
+                               {dynq_session_slot(session, "y"), out.y, sizeof out.y, 0}};
+    const dynq_batch batch = {.size = sizeof batch, .rows = ROWS, .cancel = &c.cancel};
+    c.cancel = 0;
+    dynq_error error = {0};
+    const dynq_status status = dynq_session_run(session, &batch, io, 3, &error);
+    cr_assert_eq(c.chunks, 1);
+    cr_assert_eq(status, DYNQ_ERR_CANCELLED);
+    cr_assert_eq(out.y[(ROWS - 1) * HIDDEN], 0.0f);
+    dynq_session_free(session);
+    dynq_model_free(model);
+}
+
 /* The stages of a plan as text: the number of steps of each, + behind those that run by blocks. */
 static const char *stages_of(dynq_model *model, char text[64])
 {

@@ -29,7 +29,7 @@ typedef struct dynq_tap {
 
 typedef struct dynq_session_options {
     size_t size;         /* sizeof(dynq_session_options) */
-    size_t max_rows;     /* rows (tokens) of the largest batch; 0: 1 */
+    size_t max_rows;     /* rows (tokens) of the largest batch, 2^31 - 1 at most; 0: 1 */
     size_t max_segments; /* of the largest batch; 0: max_rows */
     uint32_t threads;    /* 0: 1; capped at the usable CPUs; ignored with a pool or an executor */
     const char *kernel;  /* force a kernel by name; NULL: the best this CPU supports */
@@ -57,8 +57,9 @@ DYNQ_API dynq_status dynq_session_create(dynq_model *model, const dynq_session_o
                                          dynq_session **session, dynq_error *error);
 DYNQ_API void dynq_session_free(dynq_session *session);
 
-/* The bytes of activations memory a session with these options would allocate, without making it.
- */
+/* The bytes that a session with these options would allocate for activations, without making it.
+ * Not counted, and small beside them: what each thread works in (a block of 96 rows, a head's keys
+ * and values) and what rows and steps are noted in. */
 DYNQ_API dynq_status dynq_session_arena_bytes(dynq_model *model,
                                               const dynq_session_options *options, size_t *bytes,
                                               dynq_error *error);
