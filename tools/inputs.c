@@ -2,6 +2,7 @@
 
 #include "tools/allocate.h"
 
+#include <stdint.h>
 #include <string.h>
 
 static size_t smaller(size_t limit, size_t other)
@@ -22,6 +23,9 @@ static void limit_ids(const dynq_model *model, model_slot *slot)
                    strcmp(source.name, slot->name) == 0) {
             slot->id_count = smaller(slot->id_count, node.table_rows);
         }
+    }
+    if (slot->id_count == 0) { /* no table: any id that is not negative */
+        slot->id_count = (size_t)INT32_MAX + 1;
     }
 }
 

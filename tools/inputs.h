@@ -10,7 +10,7 @@ typedef struct model_slot {
     size_t columns;
     int ids;            /* an input of int32_t ids, of one column, instead of floats */
     dynq_domain domain; /* what its rows are */
-    size_t id_count;    /* of ids: those that every embedding has a row for */
+    size_t id_count;    /* of ids: those that every embedding has a row for, never 0 */
     size_t longest; /* of ids: rows of the longest request, by the position embeddings; 0: any */
 } model_slot;
 

@@ -92,6 +92,20 @@ class Run(TextTest):
         long = write_integers(self.path("bad.npy"), [1] * 13)
         self.assertIn("12", fail(3, "-i", long))
 
+    def test_ids_that_nothing_looks_up(self):
+        """Only their places are read: any id that is not negative will do."""
+        path = self.path("places.safetensors")
+        self.encoder.write(path, attachments=[], looked_up=False)
+        results = [self.run_model("-i", write_integers(self.path("any.npy"), ids), model=path)
+                   for ids in ([0, 7, (1 << 31) - 1], [1, 1, 1])]
+        self.assertEqual(results[0], results[1])
+        bad = write_integers(self.path("bad.npy"), [-1])
+        self.assertIn("from 0 to 2147483647", self.fail_with(3, "run", path, "-i", bad, "-o",
+                                                             self.path("none.npy")))
+        report = self.succeed_json("bench", path, "-b", "1", "-s", "4", "--repeat", "2", "--engine",
+                                   "native")
+        self.assertEqual(report["schema"], "dynq.bench/1")
+
 
 class Compare(TextTest):
     def setUp(self):

@@ -27,7 +27,8 @@ class Encoder:
         self.fc1 = floats(self.columns * self.width, 13)
         self.bias = floats(self.columns, 14)
 
-    def write(self, path, rules=None, words=None, attachments=None, pooled=True, scale=1.0):
+    def write(self, path, rules=None, words=None, attachments=None, pooled=True, scale=1.0,
+              looked_up=True):
         table = {"columns": self.width, "precision": "fp32"}
         nodes = [
             {"name": "input_ids", "op": "ids"},
@@ -44,10 +45,15 @@ class Encoder:
         ]
         if not pooled:
             nodes = nodes[:6]
+        if not looked_up:  # of the ids only their number is read
+            nodes = [node for node in nodes if node["name"] not in ("words", "sum")]
+            nodes[2]["inputs"] = ["places"]
         tensors = {"words.weight": ([len(WORDS), self.width], [scale * x for x in self.words]),
                    "places.weight": ([self.places, self.width], self.position),
                    "layer.0.fc1.weight": ([self.columns, self.width], self.fc1),
                    "layer.0.fc1.bias": ([self.columns], self.bias)}
+        if not looked_up:
+            del tensors["words.weight"]
         if attachments is None:
             text = "".join(word + "\n" for word in words or WORDS)
             attachments = [("vocabulary", text.encode()),
