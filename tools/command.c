@@ -152,7 +152,7 @@ static void print_common_help(const command *self)
     for (size_t i = 0; i < count; i++) {
         if ((heeds >> i & 1u) != 0) {
             heeded[heeded_count++] = common_entries[i];
-        } else {
+        } else if (!option_listed(self->entries, common_entries[i].name)) {
             const size_t used = strlen(unheeded);
             snprintf(unheeded + used, sizeof unheeded - used, "%s--%s", used > 0 ? ", " : "",
                      common_entries[i].name);

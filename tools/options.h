@@ -65,6 +65,8 @@ void option_free(const option_group *groups, size_t group_count);
 
 /* Prints the entries of a table for --help; those hidden by `above` (may be NULL) are left out. */
 void option_print_help(FILE *file, const option_entry *entries, const option_entry *above);
+/* Whether a table (may be NULL) has an entry of this long name. */
+int option_listed(const option_entry *entries, const char *name);
 /* Prints text broken at spaces, from column `column` on, with later lines indented by `indent`. */
 void option_print_wrapped(FILE *file, const char *text, size_t column, size_t indent);
 

@@ -27,10 +27,10 @@ void option_print_wrapped(FILE *file, const char *text, size_t column, size_t in
     fputc('\n', file);
 }
 
-static int hidden_by(const option_entry *above, const char *name)
+int option_listed(const option_entry *entries, const char *name)
 {
-    for (; above != NULL && above->name != NULL; above++) {
-        if (strcmp(above->name, name) == 0) {
+    for (; entries != NULL && entries->name != NULL; entries++) {
+        if (strcmp(entries->name, name) == 0) {
             return 1;
         }
     }
@@ -83,7 +83,7 @@ static void print_entry(FILE *file, const option_entry *entry, const option_entr
 void option_print_help(FILE *file, const option_entry *entries, const option_entry *above)
 {
     for (; entries != NULL && entries->name != NULL; entries++) {
-        if (!hidden_by(above, entries->name)) {
+        if (!option_listed(above, entries->name)) {
             print_entry(file, entries, above);
         }
     }
