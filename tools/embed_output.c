@@ -192,10 +192,11 @@ static void print_totals(const embed *self)
 {
     const double words = sentences_per_second(self);
     command_note(self->call,
-                 "%llu lines, %llu tokens, %zu lines cut to %zu tokens; %zu numbers each; %.0f "
-                 "lines a second",
-                 (unsigned long long)self->line_count, (unsigned long long)self->token_count,
-                 self->texts.truncated, self->texts.most, self->columns, words);
+                 "%llu line%s, %llu tokens, %zu line%s cut to %zu tokens or 1 MiB; %zu numbers "
+                 "each; %.0f lines a second",
+                 (unsigned long long)self->line_count, self->line_count == 1 ? "" : "s",
+                 (unsigned long long)self->token_count, self->texts.truncated,
+                 self->texts.truncated == 1 ? "" : "s", self->texts.most, self->columns, words);
     if (self->options->out != NULL) {
         command_note(self->call, "wrote %s", self->options->out);
     }

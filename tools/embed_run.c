@@ -1,5 +1,6 @@
 #include "tools/embed.h"
 
+#include <dynq/tokenizer.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,8 +9,6 @@
 
 /* Of the lines that wait in a batch; longer ones wait alone. */
 #define BATCH_TEXT_BYTES ((size_t)1 << 20)
-/* The least that a line has: the tokens around it. */
-#define LEAST_TOKENS 2
 
 static size_t batch_rows(const embed *self)
 {
@@ -24,7 +23,8 @@ static exit_code start(embed *self, int last)
     const size_t rows = last ? self->offsets[self->count] : batch_rows(self);
     const dynq_session_options options = {.size = sizeof options,
                                           .max_rows = rows,
-                                          .max_segments = last ? self->count : rows / LEAST_TOKENS,
+                                          .max_segments =
+                                              last ? self->count : rows / DYNQ_LEAST_TOKENS,
                                           .threads = common->threads,
                                           .kernel = common->kernel,
                                           .engine = common->engine};
@@ -46,13 +46,23 @@ static dynq_status run_lines(embed *self, size_t first, size_t count, dynq_error
     return status;
 }
 
-static exit_code fail_line(const embed *self, const embed_line *line, dynq_status status,
+/* The embeddings of the lines before it are taken; they become the file that -o wants. */
+static exit_code fail_line(embed *self, const embed_line *line, dynq_status status,
                            const dynq_error *error)
 {
-    return command_fail(self->call->command, exit_code_of(status), "%s: line %llu: %s",
+    npy_writer *writer = self->writer;
+    int saved = 0;
+    if (writer != NULL && line->number > 1) {
+        dynq_error ignored = {0}; /* the line is what to tell */
+        self->writer = NULL;
+        saved = data_npy_finish(writer, &ignored) == DYNQ_OK;
+    }
+    return command_fail(self->call->command, exit_code_of(status), "%s: line %llu: %s%s%s",
                         strcmp(self->path, "-") == 0 ? "standard input" : self->path,
                         (unsigned long long)line->number,
-                        error->message[0] != '\0' ? error->message : dynq_status_text(status));
+                        error->message[0] != '\0' ? error->message : dynq_status_text(status),
+                        saved ? "; the lines before it are in " : "",
+                        saved ? self->options->out : "");
 }
 
 static exit_code take_lines(embed *self, size_t first, size_t count)
@@ -124,10 +134,10 @@ static void append(embed *self, const char *text, size_t bytes)
     self->token_count += line->tokens;
 }
 
-static exit_code add_line(embed *self, const char *text, size_t bytes)
+static exit_code add_line(embed *self, const char *text, size_t bytes, bool cut)
 {
     const uint64_t begin = statistics_now_ns();
-    texts_encode(&self->texts, text, bytes);
+    texts_encode(&self->texts, text, bytes, cut);
     self->tokenize_ns += statistics_now_ns() - begin;
     exit_code code = EXIT_CODE_DONE;
     if (self->offsets[self->count] + self->texts.count > batch_rows(self) ||
@@ -147,7 +157,7 @@ static exit_code embed_query(embed *self)
     if (query == NULL) {
         return EXIT_CODE_DONE;
     }
-    texts_encode(&self->texts, query, strlen(query));
+    texts_encode(&self->texts, query, strlen(query), false);
     memcpy(self->ids, self->texts.ids, self->texts.count * sizeof *self->ids);
     self->offsets[1] = self->texts.count;
     exit_code code = start(self, 0);
@@ -170,8 +180,8 @@ exit_code embed_all(embed *self)
 {
     const size_t rows = batch_rows(self);
     self->ids = allocate(rows, sizeof *self->ids);
-    self->offsets = allocate(rows / LEAST_TOKENS + 1, sizeof *self->offsets);
-    self->lines = allocate(rows / LEAST_TOKENS, sizeof *self->lines);
+    self->offsets = allocate(rows / DYNQ_LEAST_TOKENS + 1, sizeof *self->offsets);
+    self->lines = allocate(rows / DYNQ_LEAST_TOKENS, sizeof *self->lines);
     line_reader reader;
     dynq_error error = {0};
     dynq_status status = lines_open(self->path, &reader, &error);
@@ -186,7 +196,7 @@ exit_code embed_all(embed *self)
         if (status != DYNQ_OK || line == NULL) {
             break;
         }
-        code = add_line(self, line, bytes);
+        code = add_line(self, line, bytes, reader.cut);
     }
     lines_close(&reader);
     if (status != DYNQ_OK) {

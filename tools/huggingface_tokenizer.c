@@ -18,7 +18,6 @@
 #define VOCABULARY      "vocab.txt"
 #define MAX_WORD        100 /* characters of a word, the default */
 #define LONGEST_SPECIAL 64
-#define LEAST_TOKENS    2 /* those around a sentence */
 
 typedef struct special {
     char text[LONGEST_SPECIAL];
@@ -200,7 +199,7 @@ static dynq_status read_sentence(tokenizer *t)
     const json_t *model_longest = json_object_get(t->config, "model_max_length");
     const char *file = SENTENCE_FILE, *key = "max_seq_length";
     t->self->max_tokens = encoder->positions - encoder->first_position;
-    if (t->self->max_tokens < LEAST_TOKENS) {
+    if (t->self->max_tokens < DYNQ_LEAST_TOKENS) {
         give_up(t, "the encoder has no positions for the two tokens around a sentence");
     }
     if (longest == NULL || json_is_null(longest)) {
@@ -211,7 +210,7 @@ static dynq_status read_sentence(tokenizer *t)
     /* Where there is no limit the second is a number like 1e30. */
     const double limit = json_number_value(longest);
     if (longest != NULL && !json_is_null(longest)) {
-        if (!(limit >= LEAST_TOKENS)) {
+        if (!(limit >= DYNQ_LEAST_TOKENS)) {
             return huggingface_bad_key(t->self->folder, file, key, longest,
                                        "it must be a number of tokens, two at least", t->error);
         }

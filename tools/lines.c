@@ -54,6 +54,7 @@ dynq_status lines_next(line_reader *self, const char **line, size_t *bytes, dynq
 {
     size_t used = 0;
     bool any = false, complete = false;
+    self->cut = false;
     while (!complete) {
         if (self->chunk_used == self->chunk_size && !self->ended) {
             self->chunk_used = 0;
@@ -76,6 +77,7 @@ dynq_status lines_next(line_reader *self, const char **line, size_t *bytes, dynq
             return fail_memory(self, error);
         }
         any = true;
+        self->cut = self->cut || fitting < length;
         used += fitting;
         complete = newline != NULL;
         self->chunk_used += length + complete;

@@ -18,6 +18,7 @@ typedef struct line_reader {
     char *line;
     size_t room;
     bool ended; /* nothing is left to read */
+    bool cut;   /* the line that was handed out last goes on beyond LINES_MOST_BYTES */
 } line_reader;
 
 /* "-" is the standard input. `path` stays borrowed until lines_close(), which must be called in any

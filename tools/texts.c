@@ -7,6 +7,7 @@
 #include <string.h>
 
 #ifdef DYNQ_HAVE_TEXT
+#include <dynq/tokenizer.h>
 #include <dynq/tokenizer_model.h>
 
 int texts_built(void)
@@ -25,6 +26,11 @@ static exit_code check_tokenizer(const command_call *call, const model_slot *slo
                             "%s: its vocabulary has %zu tokens, but %s takes %zu ids: convert the "
                             "model again",
                             path, tokens, slot->name, slot->id_count);
+    }
+    if (slot->longest > 0 && slot->longest < DYNQ_LEAST_TOKENS) {
+        return command_fail(call->command, EXIT_CODE_DATA,
+                            "%s: has positions for %zu token, but the shortest text has %d", path,
+                            slot->longest, DYNQ_LEAST_TOKENS);
     }
     if (slot->longest > 0 && most > slot->longest) {
         return command_fail(call->command, EXIT_CODE_USAGE,
@@ -69,7 +75,7 @@ void texts_close(texts *self)
     *self = (texts){0};
 }
 
-void texts_encode(texts *self, const char *text, size_t bytes)
+void texts_encode(texts *self, const char *text, size_t bytes, bool cut)
 {
     /* One more than is wanted tells whether the text is longer; its last is the token that ends
      * every text. */
@@ -78,8 +84,9 @@ void texts_encode(texts *self, const char *text, size_t bytes)
     if (self->count > self->most) {
         self->ids[self->most - 1] = self->ids[self->most];
         self->count = self->most;
-        self->truncated++;
+        cut = true;
     }
+    self->truncated += cut;
 }
 #else
 int texts_built(void)
@@ -103,10 +110,11 @@ void texts_close(texts *self)
     *self = (texts){0};
 }
 
-void texts_encode(texts *self, const char *text, size_t bytes)
+void texts_encode(texts *self, const char *text, size_t bytes, bool cut)
 {
     (void)text;
     (void)bytes;
+    (void)cut;
     self->count = 0;
 }
 #endif
@@ -137,7 +145,7 @@ exit_code texts_read(const command_call *call, texts *self, const char *path, te
     dynq_status status = lines_open(path, &reader, &error);
     while (status == DYNQ_OK && (status = lines_next(&reader, &line, &bytes, &error)) == DYNQ_OK &&
            line != NULL) {
-        texts_encode(self, line, bytes);
+        texts_encode(self, line, bytes, reader.cut);
         append(result, &id_room, &room, self);
     }
     lines_close(&reader);

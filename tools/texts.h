@@ -6,6 +6,7 @@
 #include "tools/inputs.h"
 
 #include <dynq/model.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,8 +31,8 @@ exit_code texts_open(const command_call *call, const dynq_model *model, const mo
                      size_t most, texts *self);
 void texts_close(texts *self);
 
-/* Sets ids and count. Any bytes are a text. */
-void texts_encode(texts *self, const char *text, size_t bytes);
+/* Sets ids and count. Any bytes are a text; `cut`: they are only the beginning of it. */
+void texts_encode(texts *self, const char *text, size_t bytes, bool cut);
 
 /* Texts laid end to end. */
 typedef struct text_ids {

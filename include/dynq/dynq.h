@@ -1,5 +1,6 @@
 /* dynq: neural networks made of linear layers, in INT8, on CPUs. The front door: includes the rest,
- * except the headers of foreign engines (openblas.h, onednn.h), which have libraries of their own.
+ * except the headers of what has libraries of its own: foreign engines (openblas.h, onednn.h) and
+ * the tokenizer (tokenizer.h, tokenizer_model.h).
  *
  * The library never prints, exits, aborts or reads the environment, and keeps no mutable globals.
  */

@@ -30,6 +30,8 @@ extern "C" {
 #define DYNQ_TOKENIZER_MAX_TOKENS     ((size_t)1 << 22) /* lines of a vocabulary */
 #define DYNQ_TOKENIZER_MAX_BYTES      ((size_t)1 << 28) /* bytes of a vocabulary */
 #define DYNQ_TOKENIZER_MAX_CHARACTERS ((size_t)1000)    /* max_word_characters */
+/* The ids of the shortest text: `start` and `end`. */
+#define DYNQ_LEAST_TOKENS 2
 
 /* A vocabulary and rules. Immutable: any number of threads may use one at once. */
 typedef struct dynq_tokenizer dynq_tokenizer;
@@ -87,10 +89,10 @@ DYNQ_API dynq_status dynq_tokenizer_token(const dynq_tokenizer *tokenizer, size_
                                           const char **text, size_t *bytes);
 
 /* Writes the ids of a text: `start`, the pieces, `end`. *count is how many, at least 2 and at most
- * max_ids (at least 2): of a text with more pieces the first max_ids - 2 stay, and the rest is not
- * looked at. `text` is `bytes` bytes of anything: NUL and bytes that are not UTF-8 are left out
- * (step 2). NULL is fine for an empty text, which gives `start` and `end`. `ids` has room for
- * max_ids numbers; those from *count on may be overwritten.
+ * max_ids (at least DYNQ_LEAST_TOKENS): of a text with more pieces the first max_ids - 2 stay, and
+ * the rest is not looked at. `text` is `bytes` bytes of anything: NUL and bytes that are not UTF-8
+ * are left out (step 2). NULL is fine for an empty text, which gives `start` and `end`. `ids` has
+ * room for max_ids numbers; those from *count on may be overwritten.
  *
  * Allocates nothing. Any number of threads at once. Errors: DYNQ_ERR_ARGUMENT (NULL, max_ids below
  * 2). */

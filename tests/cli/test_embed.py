@@ -7,7 +7,7 @@ import struct
 import subprocess
 import unittest
 
-from cli_support import DYNQ, read_npy
+from cli_support import DYNQ, read_npy, run_command
 from text_support import HAS_TOKENIZER, RULES, WORDS, Encoder, TextTest, needs_tokenizer
 
 
@@ -124,7 +124,7 @@ class Embed(TextTest):
         cut = self.answer(*["the", "cat"] * 6)
         self.assert_rows(report["embeddings"], [self.answer("dog"), cut, self.answer("[UNK]"),
                                                 self.answer("dog"), cut])
-        self.assertEqual(report["truncated"], 2)
+        self.assertEqual(report["truncated"], 3)  # one of them not by its tokens
 
     def test_max_tokens(self):
         report = self.succeed_json("embed", self.texts, self.file, "--max-tokens", "4")
@@ -212,7 +212,15 @@ class Embed(TextTest):
         self.assertEqual([json.loads(line)["text"] for line in result.stdout.splitlines()],
                          ["the cat", "dog"])
         out = self.path("bad.npy")
-        self.assertIn("line 3:", self.fail_with(3, "embed", self.texts, path, "-o", out))
+        for options in [[], ["--batch-tokens", "4"], ["--batch-tokens", "10"]]:
+            result = run_command("embed", self.texts, path, "-o", out, *options)
+            self.assertEqual((result.returncode, result.stderr.count("\n")), (3, 1), result.stderr)
+            self.assertIn("line 3:", result.stderr)
+            self.assertIn("the lines before it are in " + out, result.stderr)
+            self.assertEqual(len(read_npy(out)), 2)
+            os.remove(out)
+        path = self.write_bytes("bad.txt", b"the sun\nrain\n")
+        self.assertIn("line 1:", self.fail_with(3, "embed", self.texts, path, "-o", out))
         self.assertFalse(os.path.exists(out))
 
     def test_output_files(self):
@@ -236,6 +244,12 @@ class Embed(TextTest):
         self.fail_with(2, "embed", self.texts, self.file, "-f", "csv", "--json")
         self.fail_with(2, "embed")
         self.fail_with(2, "embed", self.texts, self.file, "another")
+
+    def test_help(self):
+        """--format is its own, and has an effect."""
+        text = self.succeed("embed", "--help").stdout
+        self.assertIn("Accepted without effect here: --seed.", text)
+        self.assertEqual(text.count("--format"), 1)
 
     def test_models_without_text(self):
         self.assertIn("reads no text", self.fail_with(3, "embed", self.model, self.file))
@@ -280,6 +294,18 @@ class Embed(TextTest):
         report = self.succeed_json("embed", self.texts, self.file)
         self.assertEqual(report["max_tokens"], 12)
         self.assert_rows(report["embeddings"], self.answers)
+
+    def test_positions_for_one_token(self):
+        """Not even an empty line has so few: it is no model for texts."""
+        self.encoder.places = 3
+        self.encoder.position = self.encoder.position[:3 * self.encoder.width]
+        self.encoder.write(self.texts)
+        path = self.write_bytes("many.txt", b"the cat\n\n" * 1000)
+        for arguments in [["embed", self.texts, path], ["embed", self.texts, path, "--query", "x"],
+                          ["embed", self.texts, path, "--batch-tokens", "2"],
+                          ["embed", self.texts, path, "--max-tokens", "2"],
+                          ["bench", self.texts, "--data", path]]:
+            self.assertIn("positions for 1 token", self.fail_with(3, *arguments))
 
 
 @unittest.skipIf(HAS_TOKENIZER, "this build has a tokenizer")
