@@ -34,13 +34,12 @@ typedef struct modules {
     char *pooling; /* the folder of its config.json; NULL: no pooling so far */
 } modules;
 
-static dynq_status bad_module(const modules *m, const char *type)
+static dynq_status bad_modules(const modules *m, const char *what)
 {
-    return folder_fail(
-        m->error, DYNQ_ERR_FORMAT, m->folder, MODULES_FILE,
-        "module '%.100s': dynq converts one Transformer, one Pooling and perhaps one "
-        "Normalize, in this order, each in a folder in this one",
-        type == NULL ? "without type or path" : type);
+    return folder_fail(m->error, DYNQ_ERR_FORMAT, m->folder, MODULES_FILE,
+                       "%s: dynq converts one Transformer, one Pooling and perhaps one Normalize, "
+                       "in this order, each in a folder in this one",
+                       what);
 }
 
 static dynq_status read_module(modules *m, size_t index, const json_t *module)
@@ -49,7 +48,7 @@ static dynq_status read_module(modules *m, size_t index, const json_t *module)
     const char *path = json_string_value(json_object_get(module, "path"));
     const char *dot = type == NULL ? NULL : strrchr(type, '.');
     if (dot == NULL || path == NULL || (path[0] != '\0' && !folder_is_inside(path))) {
-        return bad_module(m, type);
+        return bad_modules(m, "a module has no type, or no path in this folder");
     }
     if (index == 0 && strcmp(dot, ".Transformer") == 0) {
         free(m->self->folder);
@@ -59,7 +58,9 @@ static dynq_status read_module(modules *m, size_t index, const json_t *module)
     } else if (index == 2 && strcmp(dot, ".Normalize") == 0) {
         m->self->encoder.normalize = 1;
     } else {
-        return bad_module(m, type);
+        char what[120];
+        snprintf(what, sizeof what, "module '%.100s'", type);
+        return bad_modules(m, what);
     }
     return DYNQ_OK;
 }
@@ -76,7 +77,7 @@ static dynq_status read_modules(modules *m)
         status = read_module(m, i, json_array_get(root, i));
     }
     if (status == DYNQ_OK && m->pooling == NULL) {
-        status = bad_module(m, "Pooling is missing");
+        status = bad_modules(m, "there is no Pooling");
     }
     json_decref(root);
     return status;
@@ -149,6 +150,10 @@ static dynq_status read_pooling(const modules *m)
     dynq_status status = folder_json(m->pooling, POOLING_FILE, &root, m->error);
     if (status != DYNQ_OK) {
         return status;
+    }
+    if (root == NULL) {
+        return folder_fail(m->error, DYNQ_ERR_FORMAT, m->pooling, POOLING_FILE,
+                           "is missing: modules.json has a Pooling there");
     }
     const char *key;
     json_t *value;

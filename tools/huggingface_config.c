@@ -291,7 +291,7 @@ static dynq_status read_numerics(const reader *r)
     }
     const json_t *epsilon = json_object_get(r->root, "layer_norm_eps");
     const double value = epsilon == NULL ? 1e-12 : json_number_value(epsilon); /* BERT's default */
-    if (!(value > 0 && value <= 1)) {
+    if (!((float)value > 0 && value <= 1)) { /* 1e-300 is 0 to a float */
         return bad_key(r, "layer_norm_eps", "it must be a number above 0 and at most 1");
     }
     config->epsilon = (float)value;

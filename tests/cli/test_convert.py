@@ -297,7 +297,7 @@ class Config(ConvertTest):
         cases += [("num_attention_heads", 5), ("num_attention_heads", 64),
                   ("hidden_act", "swish"), ("hidden_act", MISSING), ("hidden_act", 1),
                   ("layer_norm_eps", 0), ("layer_norm_eps", -1e-12), ("layer_norm_eps", "1e-12"),
-                  ("layer_norm_eps", 2), ("position_embedding_type", "relative_key"),
+                  ("layer_norm_eps", 2), ("layer_norm_eps", 1e-300), ("position_embedding_type", "relative_key"),
                   ("position_embedding_type", 1), ("is_decoder", True),
                   ("add_cross_attention", True), ("quantization_config", {"bits": 8}),
                   ("rope_scaling", {"type": "linear"}), ("auto_map", {"AutoModel": "x.y"}),
@@ -367,6 +367,8 @@ class Config(ConvertTest):
             with self.subTest(modules=modules):
                 self.write_text("modules.json", json.dumps(modules))
                 self.refuse(self.file("modules.json"))
+        self.write_text("modules.json", json.dumps([transformer]))
+        self.refuse(self.file("modules.json"), "there is no Pooling: dynq converts")
         self.write_text("modules.json", json.dumps([transformer, pooling]))
         self.assertFalse(self.convert()["normalize"])
 
@@ -385,7 +387,7 @@ class Config(ConvertTest):
         self.change_json("1_Pooling/config.json", "pooling_mode_mean_tokens", False)
         self.refuse(path, "no way of pooling")
         os.remove(path)
-        self.refuse(path)
+        self.refuse(path, "is missing")
 
 
 class Weights(ConvertTest):
