@@ -1,6 +1,8 @@
 #include "models/bert.h"
 
 #include <dynq/graph.h>
+#include <stdalign.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +33,7 @@ typedef struct bert {
     const bert_config *config;
     const part_names *names;
     const bert_weights *weights;
+    const dynq_allocator *allocator; /* NULL: the C library's */
     dynq_graph *graph;
     dynq_status status; /* of the first weight that was not found */
     dynq_error *error;
@@ -81,6 +84,21 @@ static dynq_value add_and_norm(bert *b, const char *sum, const char *node, dynq_
     return dynq_layer_norm(b->graph, node, added, &weight, &bias, b->config->epsilon);
 }
 
+static void *take_memory(const dynq_allocator *allocator, size_t size)
+{
+    return allocator == NULL ? malloc(size)
+                             : allocator->allocate(allocator->context, size, alignof(max_align_t));
+}
+
+static void give_back(const dynq_allocator *allocator, void *memory)
+{
+    if (allocator == NULL) {
+        free(memory);
+    } else if (memory != NULL) {
+        allocator->release(allocator->context, memory);
+    }
+}
+
 /* Of the table of token types only row 0 is used, for all tokens alike: it is added to the table of
  * positions, which costs one rounding now and a node less in every run. */
 static dynq_value positions(bert *b, dynq_value ids)
@@ -95,7 +113,7 @@ static dynq_value positions(bert *b, dynq_value ids)
         const float *position = table.data, *type = types.data;
         sum = position == NULL || type == NULL
                   ? NULL
-                  : malloc(config->positions * config->width * sizeof *sum);
+                  : take_memory(b->allocator, config->positions * config->width * sizeof *sum);
         for (size_t i = 0; sum != NULL && i < config->positions * config->width; i++) {
             sum[i] = position[i] + type[i % config->width];
         }
@@ -106,7 +124,7 @@ static dynq_value positions(bert *b, dynq_value ids)
     }
     const dynq_value value =
         dynq_position_embedding(b->graph, node, ids, &table, config->first_position);
-    free(sum);
+    give_back(b->allocator, sum);
     return value;
 }
 
@@ -190,6 +208,7 @@ dynq_status bert_build(const bert_config *config, const bert_weights *weights,
     bert b = {.config = config,
               .names = &names_of[config->names],
               .weights = weights,
+              .allocator = allocator,
               .graph = dynq_graph_create(allocator),
               .error = error};
     if (b.graph == NULL) {
