@@ -113,7 +113,8 @@ static exit_code calibrate(const command_call *call, dynq_model *model, const re
         print_json(calibration, count, options->out);
     } else if (code == EXIT_CODE_DONE) {
         print_table(calibration, call->common.format);
-        command_note(call, "%zu requests measured, wrote %s", count, options->out);
+        command_note(call, "%zu request%s measured, wrote %s", count, count == 1 ? "" : "s",
+                     options->out);
     }
     dynq_calibration_free(calibration);
     return code;

@@ -16,8 +16,9 @@ void compare_describe_data(const comparison *self, char *text, size_t size)
     char tokens[80] = "";
     if (self->input.ids) {
         const size_t first = self->x.offsets[self->data.first];
-        snprintf(tokens, sizeof tokens, " (%zu tokens, %zu lines cut)",
-                 requests_rows(&self->x) - first, self->x.truncated);
+        snprintf(tokens, sizeof tokens, " (%zu tokens, %zu line%s cut)",
+                 requests_rows(&self->x) - first, self->x.truncated,
+                 self->x.truncated == 1 ? "" : "s");
     }
     snprintf(text, size, "%zu %s of %s%s in batches of %llu, %u thread%s, FP32 on %s",
              self->data.count, self->input.ids ? "lines" : "rows", self->options->data, tokens,

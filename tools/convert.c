@@ -132,8 +132,8 @@ static void print_json(const command_call *call, const huggingface *source, cons
 static void print_text(const huggingface *source, const dynq_model *model)
 {
     const bert_config *encoder = &source->encoder;
-    printf("%s: layers %zu, width %zu, heads %zu, inner width %zu, words %zu, tokens of a sentence "
-           "at most %zu\n",
+    printf("%s: layers %zu, width %zu, heads %zu, inner width %zu\n"
+           "words %zu, tokens of a sentence at most %zu\n",
            source->type, encoder->layers, encoder->width, encoder->heads, encoder->inner,
            encoder->vocabulary, source->max_tokens);
     if (encoder->tokens) {

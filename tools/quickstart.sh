@@ -49,7 +49,8 @@ transformer() {
   echo
   "$dynq" bench minilm.safetensors -b 1 -s 16,128 -t 1
   echo
-  echo "Try: $dynq embed minilm-int8.safetensors FILE --query 'your question'"
+  echo "Try: $dynq \\"
+  echo "       embed minilm-int8.safetensors FILE --query 'your question'"
 }
 
 if [ $# -eq 0 ]; then mlp; else transformer; fi
