@@ -44,7 +44,8 @@ typedef struct attention_turn {
 LANES_INLINE void attention_rows(const float *x, size_t stride, size_t rows, const float *row[16])
 {
     for (size_t i = 0; i < 16; i++) {
-        row[i] = x + lanes_smaller(i, rows - 1) * stride;
+        row[i] = x;
+        x += i + 1 < rows ? stride : 0;
     }
 }
 
