@@ -110,6 +110,9 @@ static double difference(const head *h)
     for (size_t i = 0; i < h->block.keys; i++) {
         for (size_t d = 0; d < h->block.dim; d++) {
             const double y = (double)h->block.y[i * h->block.y_stride + d];
+            if (isnan(y)) {
+                return INFINITY; /* fmax() would pass over it */
+            }
             most = fmax(most, fabs(y - h->truth[i * h->block.dim + d]));
         }
     }
