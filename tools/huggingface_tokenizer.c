@@ -108,6 +108,25 @@ static void read_post_processor(tokenizer *t, const json_t *processor)
     }
 }
 
+/* Tokens beside the vocabulary's. dynq knows only special ones, and of these only those that are
+ * lines of it, too. */
+static void read_added(tokenizer *t)
+{
+    const json_t *vocabulary = json_object_get(json_object_get(t->whole, "model"), "vocab");
+    const json_t *tokens = json_object_get(t->whole, "added_tokens");
+    for (size_t i = 0; i < json_array_size(tokens); i++) {
+        const json_t *token = json_array_get(tokens, i);
+        const char *text = json_string_value(json_object_get(token, "content"));
+        const json_t *id = text == NULL ? NULL : json_object_get(vocabulary, text);
+        if (!json_is_true(json_object_get(token, "special"))) {
+            give_up(t, "its added token '%.60s' is not special", text == NULL ? "?" : text);
+        } else if (id == NULL || !json_equal(id, json_object_get(token, "id"))) {
+            give_up(t, "its added token '%.60s' is not in its vocabulary",
+                    text == NULL ? "?" : text);
+        }
+    }
+}
+
 /* tokenizer.json. */
 static dynq_status read_whole(tokenizer *t)
 {
@@ -153,6 +172,7 @@ static dynq_status read_whole(tokenizer *t)
     set_special(t, &t->prefix, json_object_get(model, "continuing_subword_prefix"),
                 "continuing_subword_prefix");
     read_post_processor(t, json_object_get(t->whole, "post_processor"));
+    read_added(t);
     return status;
 }
 
@@ -335,11 +355,67 @@ static dynq_status check_vocabulary(const tokenizer *t, const char *file)
     return DYNQ_OK;
 }
 
+static dynq_status fail_differing(const tokenizer *t, const char *token)
+{
+    return folder_fail(t->error, DYNQ_ERR_FORMAT, t->self->folder, VOCABULARY,
+                       "the token '%.60s' has another id, or none, in " WHOLE_FILE
+                       ": one of the files is not of this model",
+                       token);
+}
+
+/* Whether tokenizer.json has the same ids as the lines. A token that stands in two lines has the id
+ * of the last. */
+static dynq_status compare_lines(const tokenizer *t, char *const *lines, size_t count)
+{
+    json_t *vocabulary = json_object_get(json_object_get(t->whole, "model"), "vocab");
+    const char *token;
+    json_t *value;
+    for (size_t i = 0; i < count; i++) {
+        value = json_object_get(vocabulary, lines[i]);
+        const json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+        if (id < (json_int_t)i || (size_t)id >= count || strcmp(lines[id], lines[i]) != 0) {
+            return fail_differing(t, lines[i]);
+        }
+    }
+    json_object_foreach(vocabulary, token, value)
+    {
+        const json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+        if (id < 0 || (size_t)id >= count || strcmp(lines[id], token) != 0) {
+            return fail_differing(t, token);
+        }
+    }
+    return DYNQ_OK;
+}
+
+/* Where both files have a vocabulary they must agree: the rules are those of tokenizer.json. */
+static dynq_status check_both(const tokenizer *t)
+{
+    char *text = allocate_text(t->self->vocabulary);
+    size_t count = 0;
+    for (const char *c = text; *c != '\0'; c++) {
+        count += *c == '\n';
+    }
+    char **lines = allocate(count + 1, sizeof *lines);
+    char *line = text;
+    for (size_t i = 0; i < count; i++) {
+        lines[i] = line;
+        line = strchr(line, '\n');
+        *line++ = '\0';
+    }
+    const dynq_status status = compare_lines(t, lines, count);
+    free(lines);
+    free(text);
+    return status;
+}
+
 static dynq_status read_vocabulary(tokenizer *t)
 {
     const int lines = folder_has(t->self->folder, VOCABULARY);
-    const dynq_status status = lines ? read_lines(t) : write_lines(t);
-    return status == DYNQ_OK ? check_vocabulary(t, lines ? VOCABULARY : WHOLE_FILE) : status;
+    dynq_status status = lines ? read_lines(t) : write_lines(t);
+    if (status == DYNQ_OK) {
+        status = check_vocabulary(t, lines ? VOCABULARY : WHOLE_FILE);
+    }
+    return status == DYNQ_OK && lines && t->whole != NULL ? check_both(t) : status;
 }
 
 static void describe(tokenizer *t)

@@ -187,6 +187,46 @@ class Tokenizer(ConvertTest):
         self.convert()
         self.assertFalse(self.tokenizer()["lower_case"])
 
+    def test_vocabularies_that_differ(self):
+        """vocab.txt beside tokenizer.json: the same ids, or an error that names a token."""
+        with open(os.path.join(GOLDEN, "distilbert", "tokenizer.json"), encoding="utf-8") as file:
+            text = file.read()
+        words = json.loads(text)["model"]["vocab"]
+        order = sorted(words, key=words.get)
+        for change, token in [({order[7]: 8, order[8]: 7}, order[7]),
+                              ({order[-1]: None}, order[-1]), ({"extra": 80}, "extra"),
+                              ({"extra": 3}, "extra"), ({order[9]: "9"}, order[9]),
+                              ({order[9]: -1}, order[9]), ({order[9]: 1 << 40}, order[9])]:
+            with self.subTest(change=change):
+                content = json.loads(text)
+                content["model"]["vocab"] = {
+                    word: number for word, number in {**words, **change}.items()
+                    if number is not None}
+                self.write_text("tokenizer.json", json.dumps(content))
+                self.refuse(self.file("vocab.txt"), "'%s'" % token, "tokenizer.json")
+        self.write_text("tokenizer.json", text)
+        self.write_text("vocab.txt", "\n".join(order[:-1]))
+        self.refuse(self.file("vocab.txt"), "'%s'" % order[-1])
+        content = json.loads(text)
+        del content["model"]["vocab"][order[-1]]
+        content["model"]["vocab"][order[40]] = len(order) - 1  # twice: the last line counts
+        self.write_text("tokenizer.json", json.dumps(content))
+        self.write_text("vocab.txt", "\n".join(order[:-1] + [order[40]]))
+        self.convert()
+
+    def test_added_tokens(self):
+        self.source = self.copy("distilbert")
+        with open(self.file("tokenizer.json"), encoding="utf-8") as file:
+            content = json.load(file)
+        cls = {"id": content["model"]["vocab"]["[CLS]"], "content": "[CLS]", "special": True}
+        for token, reason in [(dict(cls, special=False), "'[CLS]' is not special"),
+                              (dict(cls, content="[NEW]", id=80), "'[NEW]' is not in its"),
+                              (dict(cls, id=70), "'[CLS]' is not in its"), ({}, "not special")]:
+            self.change_json("tokenizer.json", "added_tokens", [cls, token])
+            self.without_tokenizer(reason)
+        self.change_json("tokenizer.json", "added_tokens", [cls])
+        self.assertEqual(self.convert()["attachments"], ["tokenizer", "vocabulary"])
+
     def test_tokenizer_config(self):
         self.write_text("tokenizer_config.json",
                         json.dumps({"do_lower_case": False, "strip_accents": True,
