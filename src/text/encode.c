@@ -245,7 +245,7 @@ dynq_status dynq_tokenizer_encode(const dynq_tokenizer *tokenizer, const char *t
                          "NULL for the tokenizer, the text, the ids or "
                          "the count");
     }
-    if (max_ids < 2) {
+    if (max_ids < DYNQ_LEAST_TOKENS) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT,
                          "max_ids is %zu; the two tokens around a text need 2", max_ids);
     }
