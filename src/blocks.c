@@ -14,7 +14,7 @@ dynq_status dynq_blocks_create(dynq_session *session, dynq_error *error)
     for (size_t i = 0; i < plan->stage_count; i++) {
         wanted = wanted || plan->stages[i].by_blocks;
     }
-    if (!wanted || session->part_rows <= DYNQ_CACHED_ROWS * (size_t)session->threads) {
+    if (!wanted || session->part_rows <= dynq_stepwise_rows(session->threads)) {
         return DYNQ_OK;
     }
     session->blocks = dynq_alloc(allocator, session->threads, sizeof *session->blocks);

@@ -17,7 +17,7 @@ static void release_bindings(dynq_session *session)
 
 static bool runs_by_blocks(const dynq_session *session)
 {
-    return session->work.rows > DYNQ_CACHED_ROWS * (size_t)session->threads;
+    return session->work.rows > dynq_stepwise_rows(session->threads);
 }
 
 static void place_arena(dynq_session *session)

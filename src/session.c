@@ -120,7 +120,7 @@ static dynq_status make_plan(const dynq_model *model, const choices *c,
         const size_t rows = part_rows(model, c), segments = c->options.max_segments;
         const dynq_plan_request request = {.max_rows = rows,
                                            .max_segments = segments < rows ? segments : rows,
-                                           .stepwise_rows = DYNQ_CACHED_ROWS * (size_t)c->threads,
+                                           .stepwise_rows = dynq_stepwise_rows(c->threads),
                                            .dense = c->options.engine != NULL,
                                            .fp32 = c->fp32,
                                            .scope = c->options.scope,

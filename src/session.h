@@ -152,6 +152,16 @@ dynq_status dynq_session_check_tables(const dynq_session *session, dynq_error *e
  * are run in parts of whole segments, and parts of more, which are longer segments, by blocks. */
 #define DYNQ_CACHED_ROWS 128
 
+/* With more rows for each of several threads, each had better take rows through all steps of a
+ * stage than wait for the others behind every step. */
+#define DYNQ_SHARED_ROWS 48
+
+/* Parts with more rows run by blocks. */
+static inline size_t dynq_stepwise_rows(uint32_t threads)
+{
+    return threads == 1 ? DYNQ_CACHED_ROWS : (size_t)threads * DYNQ_SHARED_ROWS;
+}
+
 /* Takes one of `count` places, one for each thread that can ask, so some other is free if the next
  * is not. */
 static inline uint32_t dynq_place_take(atomic_bool *taken, uint32_t count)

@@ -23,6 +23,10 @@
  * are woken when this much work was done without them. */
 #define WAKE_NANOSECONDS 50000
 
+/* In a long run they may have fallen asleep again while the caller worked alone, or not have got a
+ * CPU: then they are called once more, seldom enough not to cost much if there is none for them. */
+#define WAKE_AGAIN_NANOSECONDS 200000
+
 /* The state of the step under way, in one word: its number, whether it can still be joined, whether
  * the caller sleeps until the last worker leaves, and how many workers have joined and not left. */
 #define STATE_ACTIVE  0xffffu
@@ -331,11 +335,12 @@ void dynq_thread_pool_give(dynq_thread_pool *pool)
 static void wake(dynq_thread_pool *pool, const dynq_task *task)
 {
     const uint32_t sleepers = atomic_load_explicit(&pool->sleepers, memory_order_relaxed);
-    if (sleepers == 0 || pool->woke || task->chunks < 2) {
+    if (sleepers == 0 || task->chunks < 2) {
         return;
     }
+    const uint64_t patience = pool->woke ? WAKE_AGAIN_NANOSECONDS : WAKE_NANOSECONDS;
     pool->alone_ns += task->nanoseconds;
-    if (pool->alone_ns < WAKE_NANOSECONDS || pthread_mutex_trylock(&pool->workers_bed.mutex) != 0) {
+    if (pool->alone_ns < patience || pthread_mutex_trylock(&pool->workers_bed.mutex) != 0) {
         return;
     }
     pool->calls = task->chunks - 1 < sleepers ? (uint32_t)task->chunks - 1 : sleepers;
