@@ -9,6 +9,7 @@ from cli_support import CommandTest, read_npy
 from text_support import needs_tokenizer
 
 FOLDER = os.environ.get("DYNQ_MINILM")
+REFERENCE = os.environ.get("DYNQ_TEST_KERNEL") == "ref"
 GOLDEN = os.path.join(os.environ.get("DYNQ_SOURCE_ROOT", os.curdir), "tests", "golden", "minilm")
 
 
@@ -24,8 +25,18 @@ class PublishedEncoder(CommandTest):
         super().setUp()
         self.lines = os.path.join(GOLDEN, "sentences.txt")
         self.answers = read_npy(os.path.join(GOLDEN, "minilm_sentences.npy"))
+        if REFERENCE: # it has the same bits as the others, and takes minutes for all lines
+            self.lines = self.few(self.lines, 3)
+            self.answers = self.answers[:3]
         self.fp32 = self.path("fp32.safetensors")
         self.succeed("convert", FOLDER, "-o", self.fp32, "-q")
+
+    def few(self, path, count):
+        with open(path, encoding="utf-8") as lines:
+            text = "".join(lines.readlines()[:count])
+        with open(self.path("few.txt"), "w", encoding="utf-8") as file:
+            file.write(text)
+        return self.path("few.txt")
 
     def embed(self, model, *options):
         return self.succeed_json("embed", model, self.lines, *options)["embeddings"]
@@ -47,7 +58,7 @@ class PublishedEncoder(CommandTest):
             self.assertLessEqual(os.path.getsize(path), 24e6)
             found = self.embed(path)
             cosines = [cosine(a, b) for a, b in zip(found, self.answers)]
-            self.assertGreaterEqual(sum(cosines) / len(cosines), mean, scope)
+            self.assertGreaterEqual(sum(cosines) / len(cosines), worst if REFERENCE else mean, scope)
             self.assertGreaterEqual(min(cosines), worst, scope)
             self.assertEqual(self.embed(path, "--batch-tokens", "2", "-t", "2"), found, scope)
 
@@ -56,13 +67,8 @@ class PublishedEncoder(CommandTest):
         the limits lie just below what was measured."""
         sentences, count = os.path.join(os.path.dirname(GOLDEN), "sentences.txt"), 500
         limits = {"segment": (0.9930, 0.985), "row": (0.9985, 0.9965)}
-        if os.environ.get("DYNQ_TEST_KERNEL") == "ref":
-            count = 25
-            with open(sentences, encoding="utf-8") as lines:
-                few = "".join(lines.readlines()[:count])
-            sentences = self.path("few.txt")
-            with open(sentences, "w", encoding="utf-8") as file:
-                file.write(few)
+        if REFERENCE:
+            sentences, count = self.few(sentences, 25), 25
         report = self.succeed_json("compare", self.fp32, *map(self.quantize, limits), "--data",
                                    sentences, "--engine", "native", "--repeat", "1")
         self.assertEqual(report["rows"], count)
