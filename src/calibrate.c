@@ -11,6 +11,10 @@ const char *dynq_calibration_method_name(dynq_calibration_method method)
 {
     switch (method) {
     case DYNQ_METHOD_MAX: return "max";
+    case DYNQ_METHOD_ENTROPY: return "entropy";
+    case DYNQ_METHOD_PERCENTILE: return "percentile";
+    case DYNQ_METHOD_MSE: return "mse";
+    case DYNQ_METHOD_AVERAGE: return "average";
     }
     return NULL;
 }
@@ -257,12 +261,14 @@ dynq_status dynq_calibration_get(const dynq_calibration *calibration, size_t ind
 }
 
 dynq_status dynq_calibration_range(const dynq_calibration *calibration, const char *value,
-                                   dynq_calibration_method method, float *lo, float *hi,
+                                   const dynq_range_choice *choice, float *lo, float *hi,
                                    dynq_error *error)
 {
     if (calibration == NULL || value == NULL || lo == NULL || hi == NULL) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT, "calibration: value or result is NULL");
     }
+    const dynq_calibration_method method =
+        choice == NULL || choice->method == 0 ? DYNQ_METHOD_MAX : choice->method;
     if (dynq_calibration_method_name(method) == NULL) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT, "calibration: there is no method %d",
                          (int)method);
@@ -274,6 +280,10 @@ dynq_status dynq_calibration_range(const dynq_calibration *calibration, const ch
                              ? "the calibration has no value '%s'; calibrate with this model"
                              : "the calibration saw no row of value '%s'; calibrate with data",
                          value);
+    }
+    if (method != DYNQ_METHOD_MAX) {
+        return dynq_fail(error, DYNQ_ERR_UNSUPPORTED, "calibration: method '%s'",
+                         dynq_calibration_method_name(method));
     }
     *lo = fminf(0.0f, statistics->min);
     *hi = fmaxf(0.0f, statistics->max);

@@ -180,7 +180,11 @@ static dynq_status find_range(const dynq_model *model, const dynq_quantize_optio
     }
     dynq_range_rule *range = &node->range;
     range->scope = DYNQ_SCOPE_TENSOR;
-    return dynq_calibration_range(o->calibration, model->nodes[node->inputs[0]].name, o->method,
+    const dynq_range_choice choice = {.size = sizeof choice,
+                                      .method = o->method,
+                                      .percentile = o->percentile,
+                                      .scheme = range->scheme};
+    return dynq_calibration_range(o->calibration, model->nodes[node->inputs[0]].name, &choice,
                                   &range->lo, &range->hi, error);
 }
 

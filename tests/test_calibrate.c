@@ -209,8 +209,7 @@ Test(calibrate, ranges_hold_zero)
         dynq_calibration *calibration = create();
         const float x[] = {cases[i][0], cases[i][1], cases[i][0], cases[i][1], cases[i][0]};
         observe(calibration, x, 1);
-        cr_assert_eq(dynq_calibration_range(calibration, "x", DYNQ_METHOD_MAX, &lo, &hi, NULL),
-                     DYNQ_OK);
+        cr_assert_eq(dynq_calibration_range(calibration, "x", NULL, &lo, &hi, NULL), DYNQ_OK);
         cr_assert(lo == cases[i][2] && hi == cases[i][3] && !signbit(hi));
         dynq_calibration_free(calibration);
     }
@@ -221,18 +220,20 @@ Test(calibrate, ranges_that_are_not_there)
     dynq_calibration *calibration = create();
     float lo = 5.0f, hi = 6.0f;
     dynq_error error = {0};
-    cr_assert_eq(dynq_calibration_range(calibration, "fc1", DYNQ_METHOD_MAX, &lo, &hi, &error),
+    cr_assert_eq(dynq_calibration_range(calibration, "fc1", NULL, &lo, &hi, &error),
                  DYNQ_ERR_NOT_FOUND);
     cr_assert(strstr(error.message, "has no value 'fc1'") != NULL, "%s", error.message);
-    cr_assert_eq(dynq_calibration_range(calibration, "act", DYNQ_METHOD_MAX, &lo, &hi, &error),
+    cr_assert_eq(dynq_calibration_range(calibration, "act", NULL, &lo, &hi, &error),
                  DYNQ_ERR_NOT_FOUND);
     cr_assert(strstr(error.message, "saw no row of value 'act'") != NULL, "%s", error.message);
-    cr_assert_eq(
-        dynq_calibration_range(calibration, "x", (dynq_calibration_method)0, &lo, &hi, NULL),
-        DYNQ_ERR_ARGUMENT);
+    cr_assert_eq(dynq_calibration_range(calibration, "x",
+                                        &(dynq_range_choice){.size = sizeof(dynq_range_choice),
+                                                             .method = (dynq_calibration_method)99},
+                                        &lo, &hi, NULL),
+                 DYNQ_ERR_ARGUMENT);
     cr_assert(lo == 5.0f && hi == 6.0f);
     cr_assert_str_eq(dynq_calibration_method_name(DYNQ_METHOD_MAX), "max");
-    cr_assert_null(dynq_calibration_method_name((dynq_calibration_method)2));
+    cr_assert_null(dynq_calibration_method_name((dynq_calibration_method)6));
     dynq_calibration_free(calibration);
 }
 
@@ -440,8 +441,7 @@ Test(calibrate, ids_need_taps)
     float first[32] = {-1, 2};
     cr_assert_eq(dynq_calibration_observe(calibration, "first", 1, 32, first, 0, NULL), DYNQ_OK);
     float lo = 0, hi = 0;
-    cr_assert_eq(dynq_calibration_range(calibration, "first", DYNQ_METHOD_MAX, &lo, &hi, NULL),
-                 DYNQ_OK);
+    cr_assert_eq(dynq_calibration_range(calibration, "first", NULL, &lo, &hi, NULL), DYNQ_OK);
     cr_assert(lo == -1.0f && hi == 2.0f);
     dynq_calibration_free(calibration);
     dynq_model_free(transformer);

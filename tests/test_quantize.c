@@ -325,7 +325,7 @@ Test(quantize, options_that_are_wrong)
         {.size = sizeof(dynq_quantize_options), .range = (dynq_range_kind)3},
         {.size = sizeof(dynq_quantize_options), .scope = (dynq_scope)4},
         {.size = sizeof(dynq_quantize_options), .scheme = (dynq_scheme)3},
-        {.size = sizeof(dynq_quantize_options), .method = (dynq_calibration_method)2},
+        {.size = sizeof(dynq_quantize_options), .method = (dynq_calibration_method)99},
         {.size = sizeof(dynq_quantize_options), .rule_count = 1},
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {

@@ -18,13 +18,23 @@
 
 /* A node that the variant shares with the reference, by name; inputs are left out. */
 typedef struct evaluate_node {
-    dynq_node_info info; /* in the variant */
-    long reference;      /* index of the node in the reference */
-    long input;          /* index in evaluate_variant.nodes of the node it reads, -1 if that is an
-                          * input of the model */
-    dynq_metrics metrics;
-    uint64_t inputs, outside; /* static INT8: elements read, those outside [lo, hi] */
+    dynq_node_info info;  /* in the variant */
+    long reference;       /* index of the node in the reference */
+    long input;           /* index in evaluate_variant.nodes of the node it reads, -1 if that is an
+                           * input of the model */
+    dynq_metrics metrics; /* along the chain: with what it got from the nodes before */
+    dynq_metrics own;     /* of the node alone, fed with the reference's inputs; no rows: not taken
+                           * (a node that computes in FP32) */
+    uint64_t inputs, outside; /* INT8 with fixed limits: elements read, those outside [lo, hi] */
+    double headroom_bits;     /* INT8 linear: log2(2^31 / the largest sum its codes allow) */
 } evaluate_node;
+
+/* How much the answers of requests change with their neighbours in a batch. */
+typedef struct evaluate_batch_effect {
+    size_t requests, batches; /* 0: not taken */
+    double mean, worst; /* over requests and batches: |y in the batch - y alone| / |y alone| */
+    int identical;      /* every answer has the same bytes in every batch */
+} evaluate_batch_effect;
 
 typedef struct evaluate_variant {
     /* Set by the caller. */
@@ -37,7 +47,9 @@ typedef struct evaluate_variant {
     size_t timed_count;
     /* Results. */
     dynq_metrics output; /* of model_main_output() */
-    uint64_t correct;    /* requests whose largest output is at their label */
+    double *errors; /* [requests]: |y - reference| / |reference| of each; NaN where that is 0 */
+    evaluate_batch_effect batch_effect;
+    uint64_t correct; /* requests whose largest output is at their label */
     size_t requests;
     evaluate_node *nodes;
     size_t node_count;

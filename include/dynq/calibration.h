@@ -15,12 +15,29 @@ extern "C" {
 /* Statistics of every value that a linear layer of one model reads. One thread at a time. */
 typedef struct dynq_calibration dynq_calibration;
 
+/* How a static range is chosen. lo and hi are never outside what was seen, and 0 is always inside.
+ */
 typedef enum dynq_calibration_method {
-    DYNQ_METHOD_MAX = 1 /* the smallest and largest value seen */
+    DYNQ_METHOD_MAX = 1,    /* the smallest and largest value seen */
+    DYNQ_METHOD_ENTROPY,    /* the threshold T on |x| whose 128 levels lose the least information
+                             * (least    Kullback-Leibler divergence, the method of TensorRT):
+                             * [max(min,    -T),    min(max, T)] */
+    DYNQ_METHOD_PERCENTILE, /* leaves out (100 - percentile) / 2 percent of the elements at each
+                             * end; symmetric: 100 - percentile percent of the largest |x| */
+    DYNQ_METHOD_MSE,        /* least expected squared error of 8-bit codes, rounding and clipping */
+    DYNQ_METHOD_AVERAGE     /* moving average of the smallest and largest values of batches */
 } dynq_calibration_method;
 
-/* "max". Static storage; NULL for a value outside the enumeration. */
+/* "max", "entropy", "percentile", "mse", "average". Static storage; NULL for a value outside the
+ * enumeration. */
 DYNQ_API const char *dynq_calibration_method_name(dynq_calibration_method method);
+
+typedef struct dynq_range_choice {
+    size_t size;                    /* sizeof(dynq_range_choice) */
+    dynq_calibration_method method; /* 0: max */
+    double percentile;              /* of DYNQ_METHOD_PERCENTILE, above 0 up to 100; 0: 99.99 */
+    dynq_scheme scheme;             /* that the range is for; 0: affine */
+} dynq_range_choice;
 
 /* Empty statistics for the linear layers of `model`. */
 DYNQ_API dynq_status dynq_calibration_create(const dynq_model *model,
@@ -69,11 +86,60 @@ typedef struct dynq_calibration_entry {
 DYNQ_API size_t dynq_calibration_count(const dynq_calibration *calibration);
 DYNQ_API dynq_status dynq_calibration_get(const dynq_calibration *calibration, size_t index,
                                           dynq_calibration_entry *entry);
-/* The range a method chooses for a value: lo = min(0, ...), hi = max(0, ...).
- * DYNQ_ERR_NOT_FOUND for an unknown value or one without any row. */
+/* The range a method chooses for a value: lo <= 0 <= hi. `choice` may be NULL. Errors:
+ * DYNQ_ERR_NOT_FOUND for an unknown value or one without any row; DYNQ_ERR_UNSUPPORTED for a moving
+ * average after merging, which has no order; DYNQ_ERR_ARGUMENT. */
 DYNQ_API dynq_status dynq_calibration_range(const dynq_calibration *calibration, const char *value,
-                                            dynq_calibration_method method, float *lo, float *hi,
+                                            const dynq_range_choice *choice, float *lo, float *hi,
                                             dynq_error *error);
+
+#define DYNQ_HISTOGRAM_BINS 2048
+
+/* How often what was seen of one value. Bin i of a side counts |x| in [i, i + 1) * limit /
+ * DYNQ_HISTOGRAM_BINS; the limit is the smallest power of two above every |x| seen, so that counts
+ * depend neither on the order of the data nor on how it was divided. */
+typedef struct dynq_histogram_view {
+    size_t size;                         /* sizeof(dynq_histogram_view), set by the caller */
+    double limit;                        /* 0: nothing but zeros was seen */
+    uint64_t zeros;                      /* elements that are exactly 0, in no bin */
+    const uint64_t *negative, *positive; /* [DYNQ_HISTOGRAM_BINS]; belong to the calibration, valid
+                                          * until it changes */
+} dynq_histogram_view;
+
+/* DYNQ_ERR_NOT_FOUND, DYNQ_ERR_ARGUMENT. */
+DYNQ_API dynq_status dynq_calibration_histogram(const dynq_calibration *calibration,
+                                                const char *value, dynq_histogram_view *view);
+
+/* Moments and what they tell of how hard a value is to quantize. Sums are taken in double in a
+ * fixed order: the same for any number of threads; merged parts agree with one pass to 1e-9. */
+typedef struct dynq_value_summary {
+    size_t size;            /* sizeof(dynq_value_summary), set by the caller */
+    double mean, deviation; /* of all elements; the root of the mean squared distance to the mean */
+    double kurtosis;      /* 4th central moment / deviation^4: 3 for a Gaussian; NaN if constant */
+    double outlier_index; /* largest |x| / deviation; NaN if constant */
+    double zero_rows;     /* share of rows that are all 0 */
+    double row_low, row_high;     /* means over rows of min(0, row) and max(0, row) */
+    double batch_low, batch_high; /* the same over batches (calls that added rows) */
+    uint64_t batches;
+} dynq_value_summary;
+
+/* DYNQ_ERR_NOT_FOUND (also without any row), DYNQ_ERR_ARGUMENT. */
+DYNQ_API dynq_status dynq_calibration_summary(const dynq_calibration *calibration,
+                                              const char *value, dynq_value_summary *summary);
+
+/* The same by column: what smoothing and bias correction need. Arrays of `columns` elements that
+ * belong to the calibration, valid until it changes. */
+typedef struct dynq_column_view {
+    size_t size; /* sizeof(dynq_column_view), set by the caller */
+    size_t columns;
+    uint64_t rows;
+    const float *min, *max;
+    const double *sum, *sum_of_squares; /* over rows */
+} dynq_column_view;
+
+/* DYNQ_ERR_NOT_FOUND (also without any row), DYNQ_ERR_ARGUMENT. */
+DYNQ_API dynq_status dynq_calibration_columns(const dynq_calibration *calibration,
+                                              const char *value, dynq_column_view *view);
 
 #ifdef __cplusplus
 }

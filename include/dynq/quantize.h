@@ -11,6 +11,14 @@
 extern "C" {
 #endif
 
+/* What shares one weight scale. The file has a scale for each column in either case. */
+typedef enum dynq_weight_granularity {
+    DYNQ_WEIGHTS_PER_COLUMN = 1, /* the k weights of one output */
+    DYNQ_WEIGHTS_PER_TENSOR
+} dynq_weight_granularity;
+
+typedef enum dynq_switch { DYNQ_SWITCH_ON = 1, DYNQ_SWITCH_OFF } dynq_switch;
+
 /* One rule for the linear layers, embeddings and attention nodes whose name matches `pattern` (a
  * shell glob: * ? [...]). Fields that are 0 leave that property as it is. Rules apply in order, so
  * for each property the last match wins. Only linear layers have ranges: what a rule says of these
@@ -37,6 +45,15 @@ typedef struct dynq_quantize_options {
     dynq_scheme scheme;                  /* 0: affine */
     const dynq_calibration *calibration; /* needed for static ranges; borrowed for the call */
     dynq_calibration_method method;      /* 0: max */
+    double percentile;                   /* of that method; 0: 99.99 */
+    dynq_weight_granularity weight_granularity; /* 0: per column */
+    dynq_switch clip_weights; /* on: the scale of each column with the least squared error of its
+                               * weights, which clips the largest ones; 0: off */
+    dynq_switch clip_ranges;  /* on: a dynamic range is cut to what `clip_method` chooses from the
+                               * calibration, so that one outlier does not cost all others; 0: off */
+    dynq_calibration_method clip_method; /* 0: mse */
+    dynq_switch correct_bias; /* on: takes the mean error that quantized weights make, over the
+                               * calibration's mean inputs, away from the bias; 0: off */
     const dynq_quantize_rule *rules;
     size_t rule_count;
     const dynq_allocator *allocator; /* of the new model */

@@ -22,7 +22,7 @@ static void use(dynq_calibration *calibration)
             abort();
         }
         const dynq_status status =
-            dynq_calibration_range(calibration, entry.value, DYNQ_METHOD_MAX, &lo, &hi, NULL);
+            dynq_calibration_range(calibration, entry.value, NULL, &lo, &hi, NULL);
         if ((status == DYNQ_OK) != (entry.rows > 0) || (status == DYNQ_OK && (lo > 0 || hi < 0))) {
             abort();
         }
