@@ -1,10 +1,10 @@
 #include "src/calibrate.h"
 
 #include "src/error.h"
+#include "src/fingerprint.h"
 #include "src/model.h"
 #include "src/options.h"
 
-#include <math.h>
 #include <string.h>
 
 const char *dynq_calibration_method_name(dynq_calibration_method method)
@@ -42,13 +42,14 @@ void dynq_calibration_free(dynq_calibration *calibration)
     }
     const dynq_allocator allocator = calibration->allocator;
     for (size_t i = 0; i < calibration->count; i++) {
+        dynq_value_statistics_release(&calibration->values[i], &allocator);
         dynq_release(&allocator, calibration->values[i].name);
     }
     dynq_release(&allocator, calibration->values);
     dynq_release(&allocator, calibration);
 }
 
-/* Adds node `index` unless a layer before read it too. false when memory is out. */
+/* Adds what node `index` computes, unless a layer before reads it too. false when memory is out. */
 static bool add_value(dynq_calibration *calibration, const dynq_model *model, uint32_t index,
                       bool *known)
 {
@@ -60,9 +61,9 @@ static bool add_value(dynq_calibration *calibration, const dynq_model *model, ui
         return false;
     }
     known[index] = true;
-    calibration->values[calibration->count++] =
-        (dynq_value_statistics){.name = name, .columns = model->nodes[index].n};
-    return true;
+    dynq_value_statistics *value = &calibration->values[calibration->count++];
+    *value = (dynq_value_statistics){.name = name, .columns = model->nodes[index].n};
+    return dynq_value_statistics_reserve(value, &calibration->allocator);
 }
 
 dynq_status dynq_calibration_create(const dynq_model *model, const dynq_allocator *allocator,
@@ -88,11 +89,12 @@ dynq_status dynq_calibration_create(const dynq_model *model, const dynq_allocato
         dynq_calibration_free(calibration);
         return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a calibration");
     }
+    calibration->model = dynq_model_fingerprint(model);
     *result = calibration;
     return DYNQ_OK;
 }
 
-static dynq_value_statistics *find_value(const dynq_calibration *calibration, const char *name)
+dynq_value_statistics *dynq_calibration_find(const dynq_calibration *calibration, const char *name)
 {
     for (size_t i = 0; i < calibration->count; i++) {
         if (strcmp(calibration->values[i].name, name) == 0) {
@@ -110,76 +112,7 @@ static const dynq_value_statistics *counterpart(const dynq_calibration *calibrat
     if (index < other->count && strcmp(other->values[index].name, name) == 0) {
         return &other->values[index];
     }
-    return find_value(other, name);
-}
-
-/* Whether `more` can be added to `statistics`. */
-static dynq_status check_join(const dynq_value_statistics *statistics,
-                              const dynq_value_statistics *more, dynq_error *error)
-{
-    if (statistics->columns != 0 && more->columns != 0 && statistics->columns != more->columns) {
-        return dynq_fail(error, DYNQ_ERR_SHAPE,
-                         "calibration: value '%s' has %zu columns here and %zu there",
-                         statistics->name, statistics->columns, more->columns);
-    }
-    if (more->rows > INT64_MAX - statistics->rows ||
-        more->elements > INT64_MAX - statistics->elements) {
-        return dynq_fail(error, DYNQ_ERR_LIMIT,
-                         "calibration: value '%s' has been seen 2^63 times or more",
-                         statistics->name);
-    }
-    return DYNQ_OK;
-}
-
-static void join(dynq_value_statistics *statistics, const dynq_value_statistics *more)
-{
-    if (statistics->columns == 0) {
-        statistics->columns = more->columns;
-    }
-    if (more->rows == 0) {
-        return;
-    }
-    const bool first = statistics->rows == 0;
-    statistics->min = first ? more->min : fminf(statistics->min, more->min);
-    statistics->max = first ? more->max : fmaxf(statistics->max, more->max);
-    statistics->rows += more->rows;
-    statistics->elements += more->elements;
-}
-
-dynq_status dynq_value_statistics_add(dynq_value_statistics *statistics, size_t first_row,
-                                      size_t rows, size_t columns, const float *data,
-                                      size_t row_stride, dynq_error *error)
-{
-    dynq_value_statistics seen = {.columns = columns, .rows = rows};
-    size_t elements = 0;
-    if (columns == 0 || !dynq_size_multiply(rows, columns, &elements)) {
-        return dynq_fail(error, DYNQ_ERR_SHAPE,
-                         "calibration: value '%s' cannot have %zu rows of %zu columns",
-                         statistics->name, rows, columns);
-    }
-    seen.elements = elements;
-    const dynq_status status = check_join(statistics, &seen, error);
-    if (status != DYNQ_OK || rows == 0) {
-        return status;
-    }
-    seen.min = INFINITY;
-    seen.max = -INFINITY;
-    for (size_t r = 0; r < rows; r++) {
-        const float *row = data + r * row_stride;
-        for (size_t c = 0; c < columns; c++) {
-            if (!isfinite(row[c])) {
-                return dynq_fail(error, DYNQ_ERR_NOT_FINITE,
-                                 "calibration: value '%s' is %s at row %zu, column %zu",
-                                 statistics->name, isnan(row[c]) ? "NaN" : "Inf", first_row + r, c);
-            }
-            seen.min = row[c] < seen.min ? row[c] : seen.min;
-            seen.max = row[c] > seen.max ? row[c] : seen.max;
-        }
-    }
-    seen.min = seen.min == 0.0f ? 0.0f : seen.min; /* -0 becomes 0 */
-    seen.max = seen.max == 0.0f ? 0.0f : seen.max;
-    join(statistics, &seen);
-    return DYNQ_OK;
+    return dynq_calibration_find(other, name);
 }
 
 dynq_status dynq_calibration_observe(dynq_calibration *calibration, const char *value, size_t rows,
@@ -195,9 +128,12 @@ dynq_status dynq_calibration_observe(dynq_calibration *calibration, const char *
                          "calibration: rows of %zu columns cannot be %zu floats apart", columns,
                          row_stride);
     }
-    dynq_value_statistics *statistics = find_value(calibration, value);
+    dynq_value_statistics *statistics = dynq_calibration_find(calibration, value);
     if (statistics == NULL) {
         return DYNQ_OK;
+    }
+    if (!dynq_value_statistics_reserve(statistics, &calibration->allocator)) {
+        return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a calibration");
     }
     return dynq_value_statistics_add(statistics, 0, rows, columns, data, row_stride, error);
 }
@@ -217,12 +153,49 @@ dynq_status dynq_calibration_check_same(const dynq_calibration *calibration,
                              "calibrations of different models: value '%s' is in one of them only",
                              calibration->values[i].name);
         }
-        const dynq_status status = check_join(&calibration->values[i], more, error);
+        const dynq_status status =
+            dynq_value_statistics_check(&calibration->values[i], more, error);
         if (status != DYNQ_OK) {
             return status;
         }
     }
-    return DYNQ_OK;
+    if (calibration->model != other->model) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "calibrations of different models: their values have the same names, but "
+                         "the weights are others");
+    }
+    return other->requests <= INT64_MAX - calibration->requests
+               ? DYNQ_OK
+               : dynq_fail(error, DYNQ_ERR_LIMIT, "calibration of 2^63 requests or more");
+}
+
+static dynq_status join(dynq_calibration *calibration, const dynq_calibration *other, bool ordered,
+                        dynq_error *error)
+{
+    const dynq_status status = dynq_calibration_check_same(calibration, other, error);
+    bool complete = true;
+    for (size_t i = 0; status == DYNQ_OK && complete && i < calibration->count; i++) {
+        complete = counterpart(calibration, i, other)->rows == 0 ||
+                   dynq_value_statistics_reserve(&calibration->values[i], &calibration->allocator);
+    }
+    if (!complete) {
+        return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a calibration");
+    }
+    for (size_t i = 0; status == DYNQ_OK && i < calibration->count; i++) {
+        dynq_value_statistics *value = &calibration->values[i];
+        const dynq_value_statistics *more = counterpart(calibration, i, other);
+        const bool both = value->rows > 0 && more->rows > 0;
+        dynq_value_statistics_append(value, more);
+        value->unordered = value->unordered || (both && !ordered);
+    }
+    calibration->requests += status == DYNQ_OK ? other->requests : 0;
+    return status;
+}
+
+dynq_status dynq_calibration_append(dynq_calibration *calibration, const dynq_calibration *other,
+                                    dynq_error *error)
+{
+    return join(calibration, other, true, error);
 }
 
 dynq_status dynq_calibration_merge(dynq_calibration *calibration, const dynq_calibration *other,
@@ -231,11 +204,12 @@ dynq_status dynq_calibration_merge(dynq_calibration *calibration, const dynq_cal
     if (calibration == NULL || other == NULL) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT, "calibration: nothing to merge, it is NULL");
     }
-    const dynq_status status = dynq_calibration_check_same(calibration, other, error);
-    for (size_t i = 0; status == DYNQ_OK && i < calibration->count; i++) {
-        join(&calibration->values[i], counterpart(calibration, i, other));
-    }
-    return status;
+    return join(calibration, other, false, error);
+}
+
+uint64_t dynq_calibration_requests(const dynq_calibration *calibration)
+{
+    return calibration == NULL ? 0 : calibration->requests;
 }
 
 size_t dynq_calibration_count(const dynq_calibration *calibration)
@@ -260,32 +234,28 @@ dynq_status dynq_calibration_get(const dynq_calibration *calibration, size_t ind
     return DYNQ_OK;
 }
 
-dynq_status dynq_calibration_range(const dynq_calibration *calibration, const char *value,
-                                   const dynq_range_choice *choice, float *lo, float *hi,
-                                   dynq_error *error)
+dynq_status dynq_calibration_check_model(const dynq_calibration *calibration,
+                                         const dynq_model *model, dynq_error *error)
 {
-    if (calibration == NULL || value == NULL || lo == NULL || hi == NULL) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "calibration: value or result is NULL");
+    for (size_t i = 0; i < model->node_count; i++) {
+        if (model->nodes[i].op != DYNQ_OP_LINEAR) {
+            continue;
+        }
+        const dynq_node *input = &model->nodes[model->nodes[i].inputs[0]];
+        const dynq_value_statistics *value = dynq_calibration_find(calibration, input->name);
+        if (value == NULL || value->columns != input->n) {
+            return dynq_fail(error, DYNQ_ERR_NOT_FOUND,
+                             value == NULL ? "the calibration has no value '%s', which '%s' reads; "
+                                             "calibrate with this model"
+                                           : "the calibration's value '%s', which '%s' reads, has "
+                                             "other columns; calibrate with this model",
+                             input->name, model->nodes[i].name);
+        }
     }
-    const dynq_calibration_method method =
-        choice == NULL || choice->method == 0 ? DYNQ_METHOD_MAX : choice->method;
-    if (dynq_calibration_method_name(method) == NULL) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "calibration: there is no method %d",
-                         (int)method);
+    if (calibration->model != dynq_model_fingerprint(model)) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "the calibration was taken from another model: names are the same, but "
+                         "weights or settings are others; calibrate with this model");
     }
-    const dynq_value_statistics *statistics = find_value(calibration, value);
-    if (statistics == NULL || statistics->rows == 0) {
-        return dynq_fail(error, DYNQ_ERR_NOT_FOUND,
-                         statistics == NULL
-                             ? "the calibration has no value '%s'; calibrate with this model"
-                             : "the calibration saw no row of value '%s'; calibrate with data",
-                         value);
-    }
-    if (method != DYNQ_METHOD_MAX) {
-        return dynq_fail(error, DYNQ_ERR_UNSUPPORTED, "calibration: method '%s'",
-                         dynq_calibration_method_name(method));
-    }
-    *lo = fminf(0.0f, statistics->min);
-    *hi = fmaxf(0.0f, statistics->max);
     return DYNQ_OK;
 }

@@ -200,7 +200,7 @@ dynq_status dynq_calibration_run(dynq_calibration *calibration, dynq_model *mode
             status = run_batches(&r, x, rows, row_stride);
         }
         if (status == DYNQ_OK) {
-            status = dynq_calibration_merge(calibration, r.scratch, error);
+            status = dynq_calibration_append(calibration, r.scratch, error);
         }
     }
     release(&r, allocator);

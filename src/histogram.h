@@ -18,6 +18,11 @@ void dynq_histogram_add(dynq_histogram *histogram, const float *values, size_t c
 /* Adds the counts of `other`: the result is that of one pass over the values of both. */
 void dynq_histogram_merge(dynq_histogram *histogram, const dynq_histogram *other);
 
+/* The limit for values up to `largest`: the smallest power of two above it; 0 for 0. */
+double dynq_histogram_limit(double largest);
+/* The bin of a value that is not 0, within the limit. */
+size_t dynq_histogram_bin(const dynq_histogram *histogram, float value);
+
 /* The range of entropy, percentile or MSE for values between `min` and `max`, the smallest and
  * largest that `histogram` counts. lo <= 0 <= hi, within [min(0, min), max(0, max)]. */
 void dynq_histogram_range(const dynq_histogram *histogram, float min, float max,

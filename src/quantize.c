@@ -1,5 +1,6 @@
 #include <dynq/quantize.h>
 
+#include "src/calibrate.h"
 #include "src/cpu.h"
 #include "src/error.h"
 #include "src/model.h"
@@ -164,6 +165,9 @@ static dynq_status check_options(const dynq_model *model, dynq_quantize_options 
     dynq_status status = DYNQ_OK;
     for (size_t i = 0; i < o->rule_count && status == DYNQ_OK; i++) {
         status = check_rule(model, &o->rules[i], i, error);
+    }
+    if (status == DYNQ_OK && o->calibration != NULL) {
+        status = dynq_calibration_check_model(o->calibration, model, error);
     }
     return status;
 }

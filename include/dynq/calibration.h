@@ -20,12 +20,13 @@ typedef struct dynq_calibration dynq_calibration;
 typedef enum dynq_calibration_method {
     DYNQ_METHOD_MAX = 1,    /* the smallest and largest value seen */
     DYNQ_METHOD_ENTROPY,    /* the threshold T on |x| whose 128 levels lose the least information
-                             * (least    Kullback-Leibler divergence, the method of TensorRT):
-                             * [max(min,    -T),    min(max, T)] */
+                             * (least Kullback-Leibler divergence, the method of TensorRT):
+                             * [max(min, -T), min(max, T)] */
     DYNQ_METHOD_PERCENTILE, /* leaves out (100 - percentile) / 2 percent of the elements at each
                              * end; symmetric: 100 - percentile percent of the largest |x| */
     DYNQ_METHOD_MSE,        /* least expected squared error of 8-bit codes, rounding and clipping */
-    DYNQ_METHOD_AVERAGE     /* moving average of the smallest and largest values of batches */
+    DYNQ_METHOD_AVERAGE     /* moving average of the smallest and largest values of batches: a new
+                             * batch weighs 0.01, and the first ones more (bias correction) */
 } dynq_calibration_method;
 
 /* "max", "entropy", "percentile", "mse", "average". Static storage; NULL for a value outside the
@@ -57,18 +58,23 @@ DYNQ_API dynq_status dynq_calibration_run(dynq_calibration *calibration, dynq_mo
 /* Adds rows of the value named `value` (the node that a linear layer reads), for instance from a
  * tap; `row_stride` as above. A value that no linear layer reads is ignored. On an error nothing is
  * added. Errors: DYNQ_ERR_ARGUMENT, DYNQ_ERR_SHAPE (another number of columns than the value has),
- * DYNQ_ERR_NOT_FINITE on NaN or Inf, DYNQ_ERR_LIMIT (2^63 elements or more). */
+ * DYNQ_ERR_NOT_FINITE on NaN or Inf, DYNQ_ERR_LIMIT (2^63 elements or more), DYNQ_ERR_MEMORY. */
 DYNQ_API dynq_status dynq_calibration_observe(dynq_calibration *calibration, const char *value,
                                               size_t rows, size_t columns, const float *data,
                                               size_t row_stride, dynq_error *error);
 
-/* Adds the statistics of `other`, taken on other data with a model of the same values. The result
- * does not depend on the order of merging. On an error nothing is added. Errors: DYNQ_ERR_ARGUMENT,
- * DYNQ_ERR_SHAPE if the values differ, DYNQ_ERR_LIMIT (2^63 elements or more). */
+/* Adds the statistics of `other`, taken on other data with the same model. Counts, ranges and
+ * histograms do not depend on the order of merging, and sums by no more than 1e-9; a value of which
+ * both have seen rows has no moving average any more. On an error nothing is added. Errors:
+ * DYNQ_ERR_ARGUMENT (also a model with other weights), DYNQ_ERR_SHAPE if the values differ,
+ * DYNQ_ERR_LIMIT (2^63 elements or more), DYNQ_ERR_MEMORY. */
 DYNQ_API dynq_status dynq_calibration_merge(dynq_calibration *calibration,
                                             const dynq_calibration *other, dynq_error *error);
 
-/* JSON, written like a model file: temporary name, synced, renamed. Floats come back exactly.
+/* The requests that calibrators ran for it: where to go on after an interruption. */
+DYNQ_API uint64_t dynq_calibration_requests(const dynq_calibration *calibration);
+
+/* JSON, written like a model file: temporary name, synced, renamed. Numbers come back exactly.
  * Errors: DYNQ_ERR_IO, DYNQ_ERR_MEMORY; opening also DYNQ_ERR_FORMAT and DYNQ_ERR_VERSION. */
 DYNQ_API dynq_status dynq_calibration_save(const dynq_calibration *calibration, const char *path,
                                            dynq_error *error);
