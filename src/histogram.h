@@ -24,7 +24,8 @@ double dynq_histogram_limit(double largest);
 size_t dynq_histogram_bin(const dynq_histogram *histogram, float value);
 
 /* The range of entropy, percentile or MSE for values between `min` and `max`, the smallest and
- * largest that `histogram` counts. lo <= 0 <= hi, within [min(0, min), max(0, max)]. */
+ * largest that `histogram` counts. lo <= 0 <= hi, within [min(0, min), max(0, max)]; not [0, 0]
+ * unless nothing but zeros was seen. */
 void dynq_histogram_range(const dynq_histogram *histogram, float min, float max,
                           const dynq_range_choice *choice, float *lo, float *hi);
 

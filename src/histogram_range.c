@@ -83,16 +83,18 @@ static edges percentile_edges(const dynq_histogram *histogram, double percentile
 /* The method of TensorRT (Migacz, "8-bit inference with TensorRT", 2017). For every threshold from
  * LEVELS bins to all: P is the histogram up to there with everything above it added to the last
  * bin; Q is the same without what is above, merged into LEVELS levels of as many bins as possible
- * alike, each spread evenly over those of its bins that P has. The least divergence of Q from P
- * wins, among equals the widest threshold. What the talk leaves open:
- * - Bin 0 holds all exact zeros, half of what a ReLU gives, which every range represents; spread
- *   over a level they would make wide thresholds look bad. It gets the count of bin 1, as in
+ * alike, each spread evenly over those of its bins that P has, and scaled to the sum of P. The
+ * least divergence of Q from P wins, among equals the widest threshold. What the talk leaves open:
+ * - Bin 0 would hold all exact zeros, half of what a ReLU gives, which every range represents;
+ *   spread over a level they would make wide thresholds look bad. It gets the count of bin 1, as in
  *   NVIDIA's own pytorch-quantization.
  * - Where P's last bin holds only what is above and its level is empty, the divergence would be
  *   infinite and one far outlier could never be cut off. Q has NEARLY_NONE elements there, the
  *   constant of MXNet and ONNX Runtime.
  * - Bins that do not divide evenly are spread over all levels, not put into the last one (or, as in
- *   ONNX Runtime, left without any Q), which would favour multiples of LEVELS. */
+ *   ONNX Runtime, left without any Q), which would favour multiples of LEVELS.
+ * - A threshold below nearly everything would be perfect: all of P is in its last bin, and so is
+ *   all of Q. Where that bin has more than half of P, the threshold cuts more than outliers. */
 #define LEVELS      128
 #define NEARLY_NONE 1e-4
 /* Divergences (in nats) that differ by less are equal but for rounding. */
@@ -128,10 +130,10 @@ static double divergence(const sums *below, size_t edge)
     const double total = below->count[BINS];
     const double inside = below->count[edge];
     const double outside = total - inside;
-    if (inside == 0.0) {
+    const double last = inside - below->count[edge - 1];
+    if (outside > 0.0 && (last + outside) * 2.0 > total) {
         return INFINITY;
     }
-    const double last = inside - below->count[edge - 1];
     double sum = below->entropy[edge - 1] + times_log(last + outside, last + outside);
     double quantized = NEARLY_NONE; /* Q in the last bin */
     for (size_t level = 0, begin = 0; level < LEVELS; level++) {
@@ -219,21 +221,21 @@ static double rounding_error(const side *of, double half)
 static double squared_error(const side *low, const side *high, edges at, double steps)
 {
     const double half = (double)(at.low + at.high) / (2.0 * steps);
-    const double rounded = (at.low == 0 ? 0.0 : rounding_error(low, half)) +
-                           (at.high == 0 ? 0.0 : rounding_error(high, half));
-    return low->clipped[at.low] + high->clipped[at.high] + rounded;
+    return low->clipped[at.low] + high->clipped[at.high] + rounding_error(low, half) +
+           rounding_error(high, half);
 }
 
-/* The best edges among those met when both sides are made narrower, step by step, down to `end`.
- * The error of clipping is convex in the edge: taking away, each time, the bin that costs less
- * leaves the best division of every width; the error of rounding depends on the width alone. */
-static edges narrow(const side *low, const side *high, edges from, edges end, double steps)
+/* Both sides are made narrower, step by step, and the best edges met on the way are taken. The
+ * error of clipping is convex in the edge: taking away, each time, the bin that costs less leaves
+ * the best division of every width; the error of rounding depends on the width alone. */
+static edges least_error_edges(const side *low, const side *high, double steps)
 {
-    edges best = from;
-    double least = squared_error(low, high, from, steps);
-    for (edges at = from; at.low > end.low || at.high > end.high;) {
-        bool take_low = at.high == end.high;
-        if (at.low > end.low && at.high > end.high) {
+    edges at = {low->used, high->used};
+    edges best = at;
+    double least = squared_error(low, high, at, steps);
+    while (at.low > 0 || at.high > 0) {
+        bool take_low = at.high == 0;
+        if (at.low > 0 && at.high > 0) {
             take_low = low->clipped[at.low - 1] - low->clipped[at.low] <
                        high->clipped[at.high - 1] - high->clipped[at.high];
         }
@@ -243,24 +245,6 @@ static edges narrow(const side *low, const side *high, edges from, edges end, do
         if (error < least) {
             least = error;
             best = at;
-        }
-    }
-    return best;
-}
-
-static edges least_error_edges(const side *low, const side *high, double steps)
-{
-    const edges all = {low->used, high->used};
-    /* A side that is clipped as a whole has no rounding error, so these stand apart. */
-    const edges tries[] = {
-        narrow(low, high, all, (edges){low->used > 0, high->used > 0}, steps),
-        narrow(low, high, (edges){low->used, 0}, (edges){0, 0}, steps),
-        narrow(low, high, (edges){0, high->used}, (edges){0, 0}, steps),
-    };
-    edges best = tries[0];
-    for (size_t i = 1; i < sizeof tries / sizeof tries[0]; i++) {
-        if (squared_error(low, high, tries[i], steps) < squared_error(low, high, best, steps)) {
-            best = tries[i];
         }
     }
     return best;
