@@ -1,5 +1,6 @@
 #include "src/calibrate.h"
 
+#include "src/cpu.h"
 #include "src/error.h"
 #include "src/fingerprint.h"
 #include "src/model.h"
@@ -49,6 +50,42 @@ void dynq_calibration_free(dynq_calibration *calibration)
     dynq_release(&allocator, calibration);
 }
 
+/* Adds a value without rows. false when memory is out. */
+static bool add_empty(dynq_calibration *calibration, const char *name, size_t columns)
+{
+    char *copy = dynq_alloc_string(&calibration->allocator, name);
+    if (copy == NULL) {
+        return false;
+    }
+    dynq_value_statistics *value = &calibration->values[calibration->count++];
+    *value = (dynq_value_statistics){.name = copy, .columns = columns};
+    return dynq_value_statistics_reserve(value, &calibration->allocator);
+}
+
+dynq_calibration *dynq_calibration_new_like(const dynq_calibration *other,
+                                            const dynq_allocator *allocator)
+{
+    dynq_calibration *calibration = dynq_calibration_new(allocator, other->count);
+    bool complete = calibration != NULL;
+    for (size_t i = 0; complete && i < other->count; i++) {
+        complete = add_empty(calibration, other->values[i].name, other->values[i].columns);
+    }
+    if (!complete) {
+        dynq_calibration_free(calibration);
+        return NULL;
+    }
+    calibration->model = other->model;
+    return calibration;
+}
+
+void dynq_calibration_clear(dynq_calibration *calibration)
+{
+    calibration->requests = 0;
+    for (size_t i = 0; i < calibration->count; i++) {
+        dynq_value_statistics_clear(&calibration->values[i]);
+    }
+}
+
 /* Adds what node `index` computes, unless a layer before reads it too. false when memory is out. */
 static bool add_value(dynq_calibration *calibration, const dynq_model *model, uint32_t index,
                       bool *known)
@@ -56,14 +93,8 @@ static bool add_value(dynq_calibration *calibration, const dynq_model *model, ui
     if (known[index]) {
         return true;
     }
-    char *name = dynq_alloc_string(&calibration->allocator, model->nodes[index].name);
-    if (name == NULL) {
-        return false;
-    }
     known[index] = true;
-    dynq_value_statistics *value = &calibration->values[calibration->count++];
-    *value = (dynq_value_statistics){.name = name, .columns = model->nodes[index].n};
-    return dynq_value_statistics_reserve(value, &calibration->allocator);
+    return add_empty(calibration, model->nodes[index].name, model->nodes[index].n);
 }
 
 dynq_status dynq_calibration_create(const dynq_model *model, const dynq_allocator *allocator,
@@ -135,7 +166,11 @@ dynq_status dynq_calibration_observe(dynq_calibration *calibration, const char *
     if (!dynq_value_statistics_reserve(statistics, &calibration->allocator)) {
         return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a calibration");
     }
-    return dynq_value_statistics_add(statistics, 0, rows, columns, data, row_stride, error);
+    const dynq_float_state before = dynq_float_state_set_default();
+    const dynq_status status =
+        dynq_value_statistics_add(statistics, 0, rows, columns, data, row_stride, error);
+    dynq_float_state_restore(before);
+    return status;
 }
 
 dynq_status dynq_calibration_check_same(const dynq_calibration *calibration,
@@ -181,6 +216,7 @@ static dynq_status join(dynq_calibration *calibration, const dynq_calibration *o
     if (!complete) {
         return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a calibration");
     }
+    const dynq_float_state before = dynq_float_state_set_default();
     for (size_t i = 0; status == DYNQ_OK && i < calibration->count; i++) {
         dynq_value_statistics *value = &calibration->values[i];
         const dynq_value_statistics *more = counterpart(calibration, i, other);
@@ -188,6 +224,7 @@ static dynq_status join(dynq_calibration *calibration, const dynq_calibration *o
         dynq_value_statistics_append(value, more);
         value->unordered = value->unordered || (both && !ordered);
     }
+    dynq_float_state_restore(before);
     calibration->requests += status == DYNQ_OK ? other->requests : 0;
     return status;
 }

@@ -77,6 +77,11 @@ void dynq_value_statistics_append(dynq_value_statistics *statistics,
 
 /* A calibration with room for `capacity` values and a count of 0; NULL when memory is out. */
 dynq_calibration *dynq_calibration_new(const dynq_allocator *allocator, size_t capacity);
+/* An empty one with the values of `other`; NULL when memory is out. */
+dynq_calibration *dynq_calibration_new_like(const dynq_calibration *other,
+                                            const dynq_allocator *allocator);
+/* Forgets all rows and requests. */
+void dynq_calibration_clear(dynq_calibration *calibration);
 /* The value with that name, or NULL. */
 dynq_value_statistics *dynq_calibration_find(const dynq_calibration *calibration, const char *name);
 

@@ -47,10 +47,12 @@ DYNQ_API dynq_status dynq_calibration_create(const dynq_model *model,
 DYNQ_API void dynq_calibration_free(dynq_calibration *calibration);
 
 /* Runs `model` in FP32 on `rows` rows of its only input and adds what the layers saw: x is
- * [rows][columns of the input] with `row_stride` floats between rows (0: columns). Works in
- * batches, so any number of rows is fine. On an error nothing is added. Errors: DYNQ_ERR_ARGUMENT
- * (more than one input: use taps and dynq_calibration_observe()), DYNQ_ERR_SHAPE (a model of other
- * values), DYNQ_ERR_NOT_FINITE (naming value, row and column), DYNQ_ERR_LIMIT, DYNQ_ERR_MEMORY. */
+ * [rows][columns of the input] with `row_stride` floats between rows (0: columns). Each row is a
+ * request, and 256 are a batch; any number of rows is fine. Statistics have the same bits for any
+ * number of threads. On an error nothing is added. For other inputs, or data that comes piecewise,
+ * see dynq/calibrator.h. Errors: DYNQ_ERR_ARGUMENT (more than one input, or ids; a model with other
+ * weights), DYNQ_ERR_SHAPE (a model of other values), DYNQ_ERR_NOT_FINITE (naming value, row and
+ * column), DYNQ_ERR_LIMIT, DYNQ_ERR_MEMORY. */
 DYNQ_API dynq_status dynq_calibration_run(dynq_calibration *calibration, dynq_model *model,
                                           const float *x, size_t rows, size_t row_stride,
                                           uint32_t threads, dynq_error *error);

@@ -8,6 +8,7 @@
 #define DYNQ_DYNQ_H
 
 #include <dynq/calibration.h>
+#include <dynq/calibrator.h>
 #include <dynq/compare.h>
 #include <dynq/cpu.h>
 #include <dynq/engine.h>
