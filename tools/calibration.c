@@ -1,61 +1,84 @@
 #include "tools/calibration.h"
 
 #include "tools/allocate.h"
-#include "tools/runner.h"
+#include "tools/inputs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BATCH 256 /* requests that run together: enough to be fast, little memory */
+/* Requests of several rows in one call: a second or two of an encoder. */
+#define CALL_REQUESTS 128
+/* Rows of floats in one call: whole batches of the calibrator, and not more than some megabytes. */
+#define BATCH_ROWS 256
+#define CALL_BYTES ((size_t)8 << 20)
+#define CALL_ROWS  4096
 
-/* What the taps share. */
-typedef struct observer {
-    dynq_calibration *calibration;
-    const dynq_model *model;
-    dynq_status status; /* of the first observation that failed */
-    dynq_error error;
-} observer;
-
-static void observe(void *context, size_t index, size_t rows, size_t columns, const float *data,
-                    size_t row_stride)
+dynq_status calibration_open(dynq_calibration *calibration, dynq_model *model, size_t longest,
+                             uint32_t threads, calibration_feed *self, dynq_error *error)
 {
-    observer *self = context;
-    dynq_node_info node = {.size = sizeof node};
-    if (self->status == DYNQ_OK && dynq_model_node(self->model, index, &node) == DYNQ_OK) {
-        self->status = dynq_calibration_observe(self->calibration, node.name, rows, columns, data,
-                                                row_stride, &self->error);
+    const dynq_calibrator_options options = {
+        .size = sizeof options, .max_rows = longest, .threads = threads};
+    *self = (calibration_feed){0};
+    const dynq_status status =
+        dynq_calibrator_create(calibration, model, &options, &self->calibrator, error);
+    if (status == DYNQ_OK) {
+        model_slot *inputs = NULL;
+        model_inputs(model, &inputs);
+        self->slot = dynq_calibrator_slot(self->calibrator, inputs[0].name);
+        free(inputs);
     }
+    return status;
 }
 
-static dynq_status run_batches(observer *self, runner *runs, const requests *data, size_t end,
-                               void (*advance)(void *context, double share), void *context,
-                               dynq_error *error)
+void calibration_close(calibration_feed *self)
 {
-    for (size_t first = 0; first < end;) {
-        const size_t count = requests_batch(data, first, end, BATCH);
-        const void *x = requests_at(data, first);
-        const runner_batch batch = {
-            .inputs = &x, .offsets = data->offsets + first, .segments = count};
-        dynq_error found = {0};
-        dynq_status status = runner_run(runs, &batch, &found);
-        /* A failed observation stands before whatever the run found further down the graph. */
-        if (self->status != DYNQ_OK) {
-            status = self->status;
-            found = self->error;
-        }
-        if (status != DYNQ_OK) {
-            error->status = status;
-            error->offset = DYNQ_NO_OFFSET;
-            snprintf(error->message, sizeof error->message, "requests %zu to %zu: %.400s", first,
-                     first + count - 1, found.message);
-            return status;
-        }
-        first += count;
-        if (advance != NULL) {
-            advance(context, (double)first / (double)end);
-        }
+    dynq_calibrator_free(self->calibrator);
+    free(self->offsets);
+    *self = (calibration_feed){0};
+}
+
+size_t calibration_call(const dynq_model *model)
+{
+    model_slot *inputs = NULL;
+    model_inputs(model, &inputs);
+    const model_slot input = inputs[0];
+    free(inputs);
+    if (input.ids) {
+        return CALL_REQUESTS;
     }
-    return DYNQ_OK;
+    const size_t rows = CALL_BYTES / (input.columns * sizeof(float)) / BATCH_ROWS * BATCH_ROWS;
+    return rows < BATCH_ROWS ? BATCH_ROWS : rows > CALL_ROWS ? CALL_ROWS : rows;
+}
+
+dynq_status calibration_add(calibration_feed *self, const requests *data, size_t first,
+                            size_t count, size_t before, const volatile int *cancel,
+                            dynq_error *error)
+{
+    if (count + 1 > self->room) {
+        self->room = count + 1;
+        self->offsets = allocate_again(self->offsets, self->room, sizeof *self->offsets);
+    }
+    for (size_t i = 0; i <= count; i++) {
+        self->offsets[i] = data->offsets[first + i] - data->offsets[first];
+    }
+    const dynq_batch batch = {.size = sizeof batch,
+                              .rows = self->offsets[count],
+                              .segments = count,
+                              .offsets = self->offsets,
+                              .cancel = cancel};
+    const dynq_binding binding = {.slot = self->slot,
+                                  /* Not const because outputs use it too; inputs are only read. */
+                                  .data = (void *)(uintptr_t)requests_at(data, first),
+                                  .bytes = batch.rows * data->columns * sizeof(float)};
+    dynq_error found = {0};
+    const dynq_status status = dynq_calibrator_run(self->calibrator, &batch, &binding, 1, &found);
+    if (status != DYNQ_OK) {
+        error->status = status;
+        error->offset = DYNQ_NO_OFFSET;
+        snprintf(error->message, sizeof error->message, "requests %zu to %zu: %.400s", before,
+                 before + count - 1, found.message);
+    }
+    return status;
 }
 
 dynq_status calibration_run(dynq_calibration *calibration, dynq_model *model, const requests *data,
@@ -63,26 +86,22 @@ dynq_status calibration_run(dynq_calibration *calibration, dynq_model *model, co
                             void (*advance)(void *context, double share), void *context,
                             dynq_error *error)
 {
-    observer self = {.calibration = calibration, .model = model};
-    const size_t values = dynq_calibration_count(calibration);
-    dynq_tap *taps = allocate(values, sizeof *taps);
-    for (size_t i = 0; i < values; i++) {
-        dynq_calibration_entry entry = {.size = sizeof entry};
-        dynq_calibration_get(calibration, i, &entry);
-        taps[i] = (dynq_tap){.node = entry.value, .function = observe, .context = &self};
+    size_t longest = 0;
+    for (size_t i = 0; i < count; i++) {
+        const size_t rows = data->offsets[i + 1] - data->offsets[i];
+        longest = rows > longest ? rows : longest;
     }
-    dynq_session_options options = {.size = sizeof options,
-                                    .threads = threads,
-                                    .precision = DYNQ_PRECISION_FP32,
-                                    .taps = taps,
-                                    .tap_count = values};
-    requests_largest_batch(data, 0, count, BATCH, &options.max_rows, &options.max_segments);
-    runner runs = {0};
-    dynq_status status = runner_create(model, &options, &runs, error);
-    if (status == DYNQ_OK) {
-        status = run_batches(&self, &runs, data, count, advance, context, error);
+    calibration_feed feed;
+    const size_t most = calibration_call(model);
+    dynq_status status = calibration_open(calibration, model, longest, threads, &feed, error);
+    for (size_t first = 0; status == DYNQ_OK && first < count;) {
+        const size_t part = count - first < most ? count - first : most;
+        status = calibration_add(&feed, data, first, part, first, NULL, error);
+        first += part;
+        if (status == DYNQ_OK && advance != NULL) {
+            advance(context, (double)first / (double)count);
+        }
     }
-    runner_free(&runs);
-    free(taps);
+    calibration_close(&feed);
     return status;
 }

@@ -4,11 +4,35 @@
 
 #include "tools/requests.h"
 
-#include <dynq/calibration.h>
+#include <dynq/calibrator.h>
 #include <dynq/model.h>
 #include <dynq/status.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* A calibrator with what its calls need. */
+typedef struct calibration_feed {
+    dynq_calibrator *calibrator;
+    int slot;
+    size_t *offsets; /* of the requests of a call, counted from its first row */
+    size_t room;
+} calibration_feed;
+
+/* For a model with one input; `longest` is the rows of the longest request. On failure nothing is
+ * left to close. */
+dynq_status calibration_open(dynq_calibration *calibration, dynq_model *model, size_t longest,
+                             uint32_t threads, calibration_feed *self, dynq_error *error);
+/* What is all zero may be closed. */
+void calibration_close(calibration_feed *self);
+
+/* How many requests make one call: always the same for a model, so that statistics do not depend on
+ * where somebody stopped and went on. */
+size_t calibration_call(const dynq_model *model);
+/* Adds requests [first, first + count) in one call; until `cancel` (may be NULL) is not 0. On
+ * failure nothing is added, and the message counts the requests from `before` on. */
+dynq_status calibration_add(calibration_feed *self, const requests *data, size_t first,
+                            size_t count, size_t before, const volatile int *cancel,
+                            dynq_error *error);
 
 /* Runs the model in FP32 on the first `count` requests of its only input and adds what its linear
  * layers read. `advance` (may be NULL) is called now and then with the share that is done. On

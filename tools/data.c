@@ -104,20 +104,28 @@ static dynq_status fail_memory(const data_stream *stream, dynq_error *error)
     return data_fail(error, DYNQ_ERR_MEMORY, stream->path, DYNQ_NO_OFFSET, "out of memory");
 }
 
-static dynq_status convert(const data_stream *stream, const unsigned char *chunk, size_t count,
-                           data_element element, bool labels, void *target, dynq_error *error)
+dynq_status data_convert(const data_stream *stream, const unsigned char *bytes, size_t count,
+                         data_element element, bool integers, void *target, dynq_error *error)
 {
-    if (!labels) {
-        convert_to_float(chunk, count, element, target);
+    if (!integers) {
+        convert_to_float(bytes, count, element, target);
         return DYNQ_OK;
     }
-    const size_t fitting = convert_to_label(chunk, count, element, target);
+    const size_t fitting = convert_to_label(bytes, count, element, target);
     if (fitting < count) {
         const uint64_t start = stream->offset - count * element.bytes;
         return data_fail(error, DYNQ_ERR_LIMIT, stream->path, start + fitting * element.bytes,
                          "a number does not fit 32 bits; labels and ids count from 0 on");
     }
     return DYNQ_OK;
+}
+
+dynq_status data_fail_truncated(const data_stream *stream, dynq_error *error)
+{
+    return data_fail(error, DYNQ_ERR_FORMAT, stream->path, stream->offset,
+                     "truncated: the file ends at byte %" PRIu64
+                     ", within the data; get the file again",
+                     stream->offset);
 }
 
 /* Reads `count` elements, or with `open_ended` all up to the end of the file, as floats or labels
@@ -137,17 +145,14 @@ static dynq_status read_elements(data_stream *stream, data_element element, size
         const size_t whole = got / element.bytes;
         const bool ended = got < part * element.bytes;
         if (status == DYNQ_OK && ended && (!open_ended || got % element.bytes != 0)) {
-            status = data_fail(error, DYNQ_ERR_FORMAT, stream->path, stream->offset,
-                               "truncated: the file ends at byte %" PRIu64
-                               ", within the data; get the file again",
-                               stream->offset);
+            status = data_fail_truncated(stream, error);
         }
         if (status == DYNQ_OK && !grow(values, &capacity, done + whole, count)) {
             status = fail_memory(stream, error);
         }
         if (status == DYNQ_OK && whole > 0) {
-            status =
-                convert(stream, chunk, whole, element, labels, (char *)*values + done * 4, error);
+            status = data_convert(stream, chunk, whole, element, labels, (char *)*values + done * 4,
+                                  error);
         }
         done += whole;
         if (ended) {
@@ -168,7 +173,7 @@ static dynq_status fail_shape(const data_stream *stream, dynq_error *error)
 
 /* Rows and columns of a header; the columns must be `columns` if that is not 0. */
 static dynq_status matrix_shape(const data_stream *stream, const data_header *header,
-                                size_t columns, data_matrix *matrix, dynq_error *error)
+                                size_t columns, data_layout *layout, dynq_error *error)
 {
     if (header->rank == 0) {
         return data_fail(error, DYNQ_ERR_SHAPE, stream->path, DYNQ_NO_OFFSET,
@@ -195,17 +200,17 @@ static dynq_status matrix_shape(const data_stream *stream, const data_header *he
                          "of the file counts the rows",
                          row, columns);
     }
-    matrix->rows = (size_t)header->shape[0];
-    matrix->columns = (size_t)row;
+    layout->rows = (size_t)header->shape[0];
+    layout->columns = (size_t)row;
     return DYNQ_OK;
 }
 
-static dynq_status read_shaped(data_stream *stream, size_t columns, data_matrix *matrix,
-                               dynq_error *error)
+static dynq_status shaped_layout(data_stream *stream, size_t columns, data_layout *layout,
+                                 dynq_error *error)
 {
     data_header header = {.rank = 0};
-    dynq_status status = data_npy_matches(stream) ? data_npy_header(stream, &header, error)
-                                                  : data_idx_header(stream, &header, error);
+    const dynq_status status = data_npy_matches(stream) ? data_npy_header(stream, &header, error)
+                                                        : data_idx_header(stream, &header, error);
     if (status != DYNQ_OK) {
         return status;
     }
@@ -215,39 +220,59 @@ static dynq_status read_shaped(data_stream *stream, size_t columns, data_matrix 
                          "%zu-byte %ssigned integers; f32, f64 and bytes are accepted",
                          element.bytes, element.kind == 'u' ? "un" : "");
     }
-    status = matrix_shape(stream, &header, columns, matrix, error);
-    if (status != DYNQ_OK) {
-        return status;
-    }
-    void *values = NULL;
-    size_t total = 0;
-    status = read_elements(stream, element, matrix->rows * matrix->columns, false, false, &values,
-                           &total, error);
-    matrix->values = values;
-    return status == DYNQ_OK ? data_stream_finish(stream, error) : status;
+    *layout = (data_layout){.element = element, .rank = header.rank};
+    return matrix_shape(stream, &header, columns, layout, error);
 }
 
-static dynq_status read_raw(data_stream *stream, size_t columns, data_matrix *matrix,
-                            dynq_error *error)
+dynq_status data_matrix_layout(data_stream *stream, size_t columns, data_layout *layout,
+                               dynq_error *error)
 {
+    const bool shaped = data_npy_matches(stream) || data_idx_matches(stream);
+    if (shaped && !named_raw(stream->path)) {
+        return shaped_layout(stream, columns, layout, error);
+    }
+    if (named_with_header(stream->path)) {
+        return data_fail(error, DYNQ_ERR_FORMAT, stream->path, 0,
+                         "neither IDX nor npy by its first bytes; get the file again");
+    }
     if (columns == 0) {
         return data_fail(error, DYNQ_ERR_SHAPE, stream->path, DYNQ_NO_OFFSET,
                          "neither IDX nor npy, and for raw f32 the number of columns is unknown; "
                          "save it as npy");
     }
+    *layout = (data_layout){
+        .element = {.kind = 'f', .bytes = 4}, .rank = 1, .columns = columns, .open_ended = true};
+    return DYNQ_OK;
+}
+
+dynq_status data_fail_raw(const data_stream *stream, size_t count, size_t columns,
+                          dynq_error *error)
+{
+    return data_fail(error, DYNQ_ERR_SHAPE, stream->path, DYNQ_NO_OFFSET,
+                     "%zu floats (raw f32) are not rows of %zu", count, columns);
+}
+
+static dynq_status read_matrix(data_stream *stream, size_t columns, data_matrix *matrix,
+                               dynq_error *error)
+{
+    data_layout layout = {.rank = 0};
+    dynq_status status = data_matrix_layout(stream, columns, &layout, error);
+    if (status != DYNQ_OK) {
+        return status;
+    }
     void *values = NULL;
     size_t total = 0;
-    const data_element element = {.kind = 'f', .bytes = 4};
-    const dynq_status status =
-        read_elements(stream, element, SIZE_MAX / 8, true, false, &values, &total, error);
+    const size_t count = layout.open_ended ? SIZE_MAX / 8 : layout.rows * layout.columns;
+    status = read_elements(stream, layout.element, count, layout.open_ended, false, &values, &total,
+                           error);
     matrix->values = values;
-    if (status == DYNQ_OK && (total == 0 || total % columns != 0)) {
-        return data_fail(error, DYNQ_ERR_SHAPE, stream->path, DYNQ_NO_OFFSET,
-                         "%zu floats (raw f32) are not rows of %zu", total, columns);
+    matrix->rows = total / layout.columns;
+    matrix->columns = layout.columns;
+    if (status != DYNQ_OK || !layout.open_ended) {
+        return status == DYNQ_OK ? data_stream_finish(stream, error) : status;
     }
-    matrix->rows = total / columns;
-    matrix->columns = columns;
-    return status;
+    return total == 0 || total % columns != 0 ? data_fail_raw(stream, total, columns, error)
+                                              : DYNQ_OK;
 }
 
 dynq_status data_read_matrix(const char *path, size_t columns, data_matrix *matrix,
@@ -257,15 +282,7 @@ dynq_status data_read_matrix(const char *path, size_t columns, data_matrix *matr
     data_matrix read = {.values = NULL};
     dynq_status status = data_stream_open(path, &stream, error);
     if (status == DYNQ_OK) {
-        const bool shaped = data_npy_matches(&stream) || data_idx_matches(&stream);
-        if (shaped && !named_raw(path)) {
-            status = read_shaped(&stream, columns, &read, error);
-        } else if (named_with_header(path)) {
-            status = data_fail(error, DYNQ_ERR_FORMAT, path, 0,
-                               "neither IDX nor npy by its first bytes; get the file again");
-        } else {
-            status = read_raw(&stream, columns, &read, error);
-        }
+        status = read_matrix(&stream, columns, &read, error);
     }
     data_stream_close(&stream);
     if (status == DYNQ_OK) {
@@ -328,6 +345,19 @@ static dynq_status read_integer_header(data_stream *stream, const integer_kind *
         }
     }
     return DYNQ_OK;
+}
+
+dynq_status data_id_layout(data_stream *stream, data_layout *layout, dynq_error *error)
+{
+    data_header header = {.rank = 0};
+    const dynq_status status = read_integer_header(stream, &id_kind, &header, error);
+    if (status == DYNQ_OK) {
+        *layout = (data_layout){.element = header.element,
+                                .rank = header.rank,
+                                .rows = (size_t)header.shape[0],
+                                .columns = header.rank == 2 ? (size_t)header.shape[1] : 1};
+    }
+    return status;
 }
 
 /* *values is malloc'ed; *count says how many. */

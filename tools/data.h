@@ -33,6 +33,23 @@ typedef struct data_integers {
 /* Integers of 32 bits: npy of rank 1 or 2, also gzip. Errors as above. */
 dynq_status data_read_integers(const char *path, data_integers *integers, dynq_error *error);
 
+/* Rows of either, piecewise: what is in memory does not depend on the size of the file. */
+typedef struct data_reader {
+    struct data_source *source;
+    size_t rank, columns;
+    size_t rows; /* 0: as many as the file holds */
+} data_reader;
+
+/* Opens a matrix as data_read_matrix() does, or with `integers` as data_read_integers(). `path`
+ * stays borrowed. What is all zero may be closed. */
+dynq_status data_reader_open(const char *path, size_t columns, int integers, data_reader *self,
+                             dynq_error *error);
+void data_reader_close(data_reader *self);
+/* Reads up to `rows` rows of 4-byte elements to `values`, or passes over them if that is NULL. *got
+ * is smaller only at the end of the file, which is then as it should be. */
+dynq_status data_reader_next(data_reader *self, void *values, size_t rows, size_t *got,
+                             dynq_error *error);
+
 /* Class labels: IDX u8 of rank 1 (also gzip) or npy of integers of rank 1. malloc'ed into *labels.
  */
 dynq_status data_read_labels(const char *path, int32_t **labels, size_t *count, dynq_error *error);

@@ -10,7 +10,7 @@ from cli_support import DYNQ, CommandTest, run_command
 COMMON = ["--threads", "--kernel", "--engine", "--seed", "--quiet", "--json", "--format", "--help"]
 OPTIONS = {
     "info": ["--verify", "--kernels", "--batch"],
-    "calibrate": ["--data", "--out", "--rows"],
+    "calibrate": ["--data", "--out", "--rows", "--merge", "--resume"],
     "quantize": ["--out", "--ranges", "--granularity", "--scheme", "--calibration", "--method",
                  "--rule"],
     "run": ["--input", "--out", "--output", "--batch", "--segments"],

@@ -44,7 +44,10 @@ class Calibrate(CommandTest):
     def test_table(self):
         text = self.succeed("calibrate", self.model, "--data", self.data, "-o",
                             self.path("cal.json")).stdout
-        self.assertEqual(text.splitlines()[0].split(), ["tensor", "min", "max", "rows"])
+        self.assertEqual(text.splitlines()[0].split(),
+                         ["tensor", "min", "max", "deviation", "outlier", "kurtosis", "zero",
+                          "rows", "rows"])
+        self.assertLessEqual(max(map(len, text.splitlines())), 80)
 
     def test_idx(self):
         path = self.path("x.gz")
