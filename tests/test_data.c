@@ -23,6 +23,34 @@ static void set_up(const char *name)
     snprintf(path, sizeof path, "%s/%s", directory, name);
 }
 
+/* Reads a file as a whole, and two rows at a time, which must come to the same. */
+static dynq_status read_both(const char *file, size_t columns, data_matrix *matrix,
+                             dynq_error *error)
+{
+    dynq_error piecewise = {0}, whole = {0};
+    const dynq_status expected = data_read_matrix(file, columns, matrix, &whole);
+    data_reader reader;
+    dynq_status status = data_reader_open(file, columns, 0, &reader, &piecewise);
+    size_t rows = 0, got = 2;
+    while (status == DYNQ_OK && got == 2) {
+        static float pair[1 << 16];
+        const bool fits = reader.columns <= sizeof pair / sizeof *pair / 2;
+        cr_assert(fits || expected != DYNQ_OK);
+        status = data_reader_next(&reader, fits ? pair : NULL, 2, &got, &piecewise);
+        if (status == DYNQ_OK && expected == DYNQ_OK) {
+            const size_t skipped = rows * reader.columns;
+            cr_assert_eq(memcmp(pair, matrix->values + skipped, got * reader.columns * 4), 0);
+        }
+        rows += got;
+    }
+    data_reader_close(&reader);
+    cr_assert_eq(status, expected, "%s: %s | %s", file, whole.message, piecewise.message);
+    cr_assert_str_eq(piecewise.message, whole.message);
+    cr_assert(status != DYNQ_OK || rows == matrix->rows);
+    *error = whole;
+    return expected;
+}
+
 /* Reads and expects `expected`; the result of a failed read must be untouched, its message one line
  * that names the file. */
 static data_matrix read_as(const char *file, size_t columns, dynq_status expected)
@@ -30,7 +58,7 @@ static data_matrix read_as(const char *file, size_t columns, dynq_status expecte
     float untouched = 0.0f;
     data_matrix matrix = {.rows = 77, .columns = 78, .values = &untouched};
     dynq_error error = {0};
-    const dynq_status status = data_read_matrix(file, columns, &matrix, &error);
+    const dynq_status status = read_both(file, columns, &matrix, &error);
     cr_assert_eq(status, expected, "%s: %s, expected %s: %s", file, dynq_status_text(status),
                  dynq_status_text(expected), error.message);
     if (status != DYNQ_OK) {
@@ -47,7 +75,7 @@ static void assert_message(const char *file, size_t columns, const char *part)
 {
     data_matrix matrix;
     dynq_error error = {0};
-    cr_assert_neq(data_read_matrix(file, columns, &matrix, &error), DYNQ_OK);
+    cr_assert_neq(read_both(file, columns, &matrix, &error), DYNQ_OK);
     cr_assert_not_null(strstr(error.message, part), "%s", error.message);
 }
 
@@ -242,7 +270,7 @@ static void assert_every_length(const unsigned char *bytes, size_t size, size_t 
         samples_write(path, bytes, length);
         data_matrix matrix;
         dynq_error error = {0};
-        const dynq_status status = data_read_matrix(path, columns, &matrix, &error);
+        const dynq_status status = read_both(path, columns, &matrix, &error);
         cr_assert(status == DYNQ_ERR_FORMAT || status == DYNQ_ERR_SHAPE, "%zu of %zu bytes: %s",
                   length, size, error.message);
     }
@@ -283,7 +311,8 @@ Test(data, flipped_bits)
             samples_write(path, bytes, size);
             bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
             data_matrix matrix = {.values = NULL};
-            if (data_read_matrix(path, 0, &matrix, NULL) == DYNQ_OK) {
+            dynq_error error = {0};
+            if (read_both(path, 0, &matrix, &error) == DYNQ_OK) {
                 cr_assert_eq(matrix.rows * matrix.columns, 12, "%s, bit %zu", files[f], bit);
                 data_matrix_free(&matrix);
             }

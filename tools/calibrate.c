@@ -82,7 +82,8 @@ static const int signals[] = {SIGINT, SIGTERM};
 
 static void catch_signals(struct sigaction *before)
 {
-    struct sigaction action = {.sa_handler = interrupt};
+    /* The second signal ends the program at once. */
+    struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART | SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
         sigaction(signals[i], NULL, &before[i]);
@@ -126,6 +127,9 @@ static exit_code merge_file(const job *self, dynq_calibration *into, const char 
         status = dynq_calibration_merge(into, more, &error);
     }
     dynq_calibration_free(more);
+    if (status == DYNQ_ERR_ARGUMENT) { /* of another model: the file is wrong, not what was typed */
+        return command_fail(self->call->command, EXIT_CODE_DATA, "%s: %s", path, error.message);
+    }
     return status == DYNQ_OK ? EXIT_CODE_DONE
                              : command_fail_status(self->call->command, status, &error, path);
 }

@@ -166,7 +166,7 @@ class Quantize(CommandTest):
         foreign = self.calibrated(other, "foreign.json")
         static = ["quantize", self.model, "-o", out, "--ranges", "static", "--calibration"]
         self.assertIn("'x'", self.fail_with(3, *static, foreign))
-        for length in range(0, len(good.rstrip()), 11):
+        for length in range(0, len(good.rstrip()), 131):
             self.fail_with(3, *static, self.write_bytes("cut", good[:length]))
         self.fail_with(3, *static, self.write_bytes("list", b"[]"))
         self.fail_with(3, *static, self.model)
