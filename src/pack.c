@@ -5,8 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#define TINY 0x1p-100f /* a column whose largest weight is below it counts as zero */
-
 size_t dynq_packed_k(size_t k)
 {
     return k > SIZE_MAX - (DYNQ_K_STEP - 1) ? SIZE_MAX : dynq_round_up(k, DYNQ_K_STEP);
@@ -38,7 +36,7 @@ size_t dynq_packed_f32_count(size_t k, size_t n)
     return panel_elements(k, n);
 }
 
-static float largest_magnitude(const float *w, size_t k)
+float dynq_largest_magnitude(const float *w, size_t k)
 {
     float largest = 0.0f;
     for (size_t i = 0; i < k; i++) {
@@ -65,21 +63,26 @@ static int32_t pack_column(const float *w, size_t k, float inverse, int8_t *pack
     return sum;
 }
 
-void dynq_pack_s8(const float *w, size_t k, size_t n, int8_t *packed, float *scale, int32_t *colsum)
+void dynq_pack_s8_within(const float *w, size_t k, size_t n, const float *largest, int8_t *packed,
+                         float *scale, int32_t *colsum)
 {
     const size_t kpad = dynq_packed_k(k);
     memset(packed, 0, dynq_packed_s8_bytes(k, n));
     for (size_t c = 0; c < n; c++) {
-        const float largest = largest_magnitude(w + c * k, k);
-        if (largest < TINY) {
-            scale[c] = 1.0f;
-            colsum[c] = 0;
-            continue;
-        }
+        const float edge = largest[c];
+        const bool tiny = edge < DYNQ_TINY_WEIGHT;
         int8_t *column = packed + c / DYNQ_PANEL * kpad * DYNQ_PANEL + c % DYNQ_PANEL * 4;
-        scale[c] = largest / 127.0f;
-        colsum[c] = pack_column(w + c * k, k, 127.0f / largest, column);
+        scale[c] = tiny ? 1.0f : edge / 127.0f;
+        colsum[c] = tiny ? 0 : pack_column(w + c * k, k, 127.0f / edge, column);
     }
+}
+
+void dynq_pack_s8(const float *w, size_t k, size_t n, int8_t *packed, float *scale, int32_t *colsum)
+{
+    for (size_t c = 0; c < n; c++) {
+        scale[c] = dynq_largest_magnitude(w + c * k, k);
+    }
+    dynq_pack_s8_within(w, k, n, scale, packed, scale, colsum);
 }
 
 void dynq_unpack_s8(const int8_t *packed, size_t k, size_t first, size_t count, int8_t *codes)
@@ -109,8 +112,8 @@ void dynq_quantize_rows_s8(const float *table, size_t rows, size_t columns, int8
 {
     for (size_t r = 0; r < rows; r++) {
         const float *row = table + r * columns;
-        const float largest = largest_magnitude(row, columns);
-        const bool tiny = largest < TINY;
+        const float largest = dynq_largest_magnitude(row, columns);
+        const bool tiny = largest < DYNQ_TINY_WEIGHT;
         const float inverse = tiny ? 0.0f : 127.0f / largest;
         scale[r] = tiny ? 1.0f : largest / 127.0f;
         for (size_t c = 0; c < columns; c++) {

@@ -8,6 +8,11 @@
 #define DYNQ_PANEL  16 /* columns of a panel */
 #define DYNQ_K_STEP 64 /* K is padded to a multiple of it in packed s8 weights */
 
+#define DYNQ_TINY_WEIGHT 0x1p-100f /* weights whose largest is below it count as zero */
+
+/* max|w|, of `count` weights. */
+float dynq_largest_magnitude(const float *w, size_t count);
+
 /* Layout p16x4: [ceil(n/16)][kpad/4][16][4] s8, kpad = k rounded up to 64, zeros as padding.
  * Entry [p][j][c][i] is the weight of column 16 p + c and input 4 j + i. A size that does not fit
  * is SIZE_MAX, here and in the FP32 layout. */
@@ -23,6 +28,10 @@ size_t dynq_packed_f32_count(size_t k, size_t n);
  * and scale 1. Writes packed codes, scale[n] and colsum[n] = the sum of the column's codes. */
 void dynq_pack_s8(const float *w, size_t k, size_t n, int8_t *packed, float *scale,
                   int32_t *colsum);
+/* The same with largest[n] in place of max|w[c][:]|: what is beyond it becomes 127 or -127. `scale`
+ * may be `largest`. */
+void dynq_pack_s8_within(const float *w, size_t k, size_t n, const float *largest, int8_t *packed,
+                         float *scale, int32_t *colsum);
 
 /* One code of a packed matrix. */
 static inline int8_t dynq_packed_code(const int8_t *packed, size_t kpad, size_t column,

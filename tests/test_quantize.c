@@ -72,12 +72,15 @@ Test(quantize, rule_words)
         const char *text;
         dynq_quantize_rule rule;
     } cases[] = {
-        {"*=fp32", {"*", DYNQ_PRECISION_FP32, 0, 0, 0}},
-        {"fc1=int8,static", {"fc1", DYNQ_PRECISION_INT8, DYNQ_RANGE_STATIC, 0, 0}},
-        {"a=b=dynamic", {"a=b", 0, DYNQ_RANGE_DYNAMIC, 0, 0}},
-        {"[a-c]?*=segment", {"[a-c]?*", 0, 0, DYNQ_SCOPE_SEGMENT, 0}},
-        {"x=tensor,affine", {"x", 0, 0, DYNQ_SCOPE_TENSOR, DYNQ_SCHEME_AFFINE}},
-        {"x=symmetric,row", {"x", 0, 0, DYNQ_SCOPE_ROW, DYNQ_SCHEME_SYMMETRIC}},
+        {"*=fp32", {.pattern = "*", .precision = DYNQ_PRECISION_FP32}},
+        {"fc1=int8,static",
+         {.pattern = "fc1", .precision = DYNQ_PRECISION_INT8, .range = DYNQ_RANGE_STATIC}},
+        {"a=b=dynamic", {.pattern = "a=b", .range = DYNQ_RANGE_DYNAMIC}},
+        {"[a-c]?*=segment", {.pattern = "[a-c]?*", .scope = DYNQ_SCOPE_SEGMENT}},
+        {"x=tensor,affine",
+         {.pattern = "x", .scope = DYNQ_SCOPE_TENSOR, .scheme = DYNQ_SCHEME_AFFINE}},
+        {"x=symmetric,row",
+         {.pattern = "x", .scope = DYNQ_SCOPE_ROW, .scheme = DYNQ_SCHEME_SYMMETRIC}},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         char buffer[32];
@@ -196,9 +199,9 @@ Test(quantize, the_result_is_a_sound_model_and_the_source_stays)
 Test(quantize, the_last_match_wins_for_each_property)
 {
     const dynq_quantize_rule rules[] = {
-        {"*", 0, 0, DYNQ_SCOPE_ROW, DYNQ_SCHEME_SYMMETRIC},
-        {"fc?", 0, 0, DYNQ_SCOPE_TENSOR, 0},
-        {"fc[13]", 0, 0, 0, DYNQ_SCHEME_AFFINE},
+        {.pattern = "*", .scope = DYNQ_SCOPE_ROW, .scheme = DYNQ_SCHEME_SYMMETRIC},
+        {.pattern = "fc?", .scope = DYNQ_SCOPE_TENSOR},
+        {.pattern = "fc[13]", .scheme = DYNQ_SCHEME_AFFINE},
     };
     const dynq_quantize_options options = {
         .size = sizeof options, .rules = rules, .rule_count = COUNT(rules)};
@@ -210,8 +213,8 @@ Test(quantize, the_last_match_wins_for_each_property)
 
 Test(quantize, layers_left_in_fp32)
 {
-    const dynq_quantize_rule rules[] = {{"*", DYNQ_PRECISION_FP32, 0, 0, 0},
-                                        {"fc2", DYNQ_PRECISION_INT8, 0, 0, 0}};
+    const dynq_quantize_rule rules[] = {{.pattern = "*", .precision = DYNQ_PRECISION_FP32},
+                                        {.pattern = "fc2", .precision = DYNQ_PRECISION_INT8}};
     dynq_quantize_options options = {.size = sizeof options, .rules = rules, .rule_count = 2};
     dynq_model *from = samples_fp32(NULL), *model = quantize(&options);
     const dynq_node *source = node_of(from, "fc1"), *node = node_of(model, "fc1");
@@ -261,7 +264,8 @@ Test(quantize, static_and_dynamic_layers_in_one_model)
 {
     dynq_model *from = samples_fp32(NULL);
     dynq_calibration *calibration = calibrate(from);
-    const dynq_quantize_rule rule = {"fc2", 0, DYNQ_RANGE_STATIC, 0, DYNQ_SCHEME_SYMMETRIC};
+    const dynq_quantize_rule rule = {
+        .pattern = "fc2", .range = DYNQ_RANGE_STATIC, .scheme = DYNQ_SCHEME_SYMMETRIC};
     const dynq_quantize_options options = {.size = sizeof options,
                                            .scope = DYNQ_SCOPE_ROW,
                                            .calibration = calibration,
@@ -282,7 +286,7 @@ Test(quantize, static_ranges_without_data)
     dynq_model *from = samples_fp32(NULL);
     dynq_quantize_options options = {.size = sizeof options, .range = DYNQ_RANGE_STATIC};
     expect_failure(from, &options, DYNQ_ERR_ARGUMENT, "node 'fc1': a static range needs");
-    const dynq_quantize_rule rule = {"fc2", 0, DYNQ_RANGE_STATIC, 0, 0};
+    const dynq_quantize_rule rule = {.pattern = "fc2", .range = DYNQ_RANGE_STATIC};
     const dynq_quantize_options mixed = {.size = sizeof mixed, .rules = &rule, .rule_count = 1};
     expect_failure(from, &mixed, DYNQ_ERR_ARGUMENT, "calibrate the model");
     dynq_calibration *calibration = NULL;
@@ -298,8 +302,9 @@ Test(quantize, rules_that_match_nothing)
     dynq_model *from = samples_fp32(NULL);
     const char *const patterns[] = {"fc3", "act", "x", "logits", "FC*", "", "norm"};
     for (size_t i = 0; i < COUNT(patterns); i++) {
-        const dynq_quantize_rule rules[] = {{"fc*", DYNQ_PRECISION_FP32, 0, 0, 0},
-                                            {patterns[i], DYNQ_PRECISION_FP32, 0, 0, 0}};
+        const dynq_quantize_rule rules[] = {
+            {.pattern = "fc*", .precision = DYNQ_PRECISION_FP32},
+            {.pattern = patterns[i], .precision = DYNQ_PRECISION_FP32}};
         const dynq_quantize_options options = {
             .size = sizeof options, .rules = rules, .rule_count = 2};
         expect_failure(from, &options, DYNQ_ERR_NOT_FOUND, patterns[i]);
@@ -310,11 +315,11 @@ Test(quantize, rules_that_match_nothing)
 Test(quantize, options_that_are_wrong)
 {
     dynq_model *from = samples_fp32(NULL), *model = NULL;
-    const dynq_quantize_rule odd[] = {{NULL, DYNQ_PRECISION_FP32, 0, 0, 0},
-                                      {"*", (dynq_precision)3, 0, 0, 0},
-                                      {"*", 0, (dynq_range_kind)3, 0, 0},
-                                      {"*", 0, 0, (dynq_scope)4, 0},
-                                      {"*", 0, 0, 0, (dynq_scheme)3}};
+    const dynq_quantize_rule odd[] = {{.pattern = NULL, .precision = DYNQ_PRECISION_FP32},
+                                      {.pattern = "*", .precision = (dynq_precision)3},
+                                      {.pattern = "*", .range = (dynq_range_kind)3},
+                                      {.pattern = "*", .scope = (dynq_scope)4},
+                                      {.pattern = "*", .scheme = (dynq_scheme)3}};
     for (size_t i = 0; i < COUNT(odd); i++) {
         const dynq_quantize_options options = {
             .size = sizeof options, .rules = &odd[i], .rule_count = 1};
@@ -363,7 +368,7 @@ Test(quantize, the_limit_of_k)
     cr_assert_eq(dynq_quantize(good, NULL, &model, NULL), DYNQ_OK);
     dynq_model_free(model);
     expect_failure(over, NULL, DYNQ_ERR_LIMIT, "node 'wide'");
-    const dynq_quantize_rule rule = {"wide", DYNQ_PRECISION_FP32, 0, 0, 0};
+    const dynq_quantize_rule rule = {.pattern = "wide", .precision = DYNQ_PRECISION_FP32};
     const dynq_quantize_options options = {.size = sizeof options, .rules = &rule, .rule_count = 1};
     cr_assert_eq(dynq_quantize(over, &options, &model, NULL), DYNQ_OK);
     dynq_model_free(model);
@@ -382,7 +387,7 @@ Test(quantize, parameters_that_are_not_finite)
         char text[32];
         snprintf(text, sizeof text, "node '%s': element 3", names[i]);
         expect_failure(from, NULL, DYNQ_ERR_NOT_FINITE, text);
-        const dynq_quantize_rule rule = {"*", DYNQ_PRECISION_FP32, 0, 0, 0};
+        const dynq_quantize_rule rule = {.pattern = "*", .precision = DYNQ_PRECISION_FP32};
         const dynq_quantize_options fp32 = {.size = sizeof fp32, .rules = &rule, .rule_count = 1};
         expect_failure(from, &fp32, DYNQ_ERR_NOT_FINITE, text);
         dynq_model_free(from);
@@ -408,7 +413,7 @@ Test(quantize, the_callers_rounding_mode_does_not_matter)
 Test(quantize, any_allocation_can_fail)
 {
     dynq_model *from = samples_fp32(NULL);
-    const dynq_quantize_rule rule = {"fc2", DYNQ_PRECISION_FP32, 0, 0, 0};
+    const dynq_quantize_rule rule = {.pattern = "fc2", .precision = DYNQ_PRECISION_FP32};
     dynq_status status = DYNQ_ERR_MEMORY;
     size_t failures = 0;
     for (size_t fail_at = 1; status != DYNQ_OK; fail_at++) {

@@ -93,7 +93,7 @@ Test(quantize_transformer, defaults)
 
 Test(quantize_transformer, tables_as_floats)
 {
-    const dynq_quantize_rule rule = {"places", DYNQ_PRECISION_INT8, 0, 0, 0};
+    const dynq_quantize_rule rule = {.pattern = "places", .precision = DYNQ_PRECISION_INT8};
     dynq_model *from = samples_transformer(NULL, true), *model = quantize(&rule, 1);
     const size_t index = (size_t)dynq_model_find(model, "places");
     float exact[20 * 32], restored[20 * 32];
@@ -111,9 +111,10 @@ Test(quantize_transformer, tables_as_floats)
 
 Test(quantize_transformer, rules)
 {
-    const dynq_quantize_rule rules[] = {{"*", DYNQ_PRECISION_FP32, 0, 0, 0},
-                                        {"l1.*", DYNQ_PRECISION_INT8, 0, DYNQ_SCOPE_ROW, 0},
-                                        {"places", DYNQ_PRECISION_INT8, 0, 0, 0}};
+    const dynq_quantize_rule rules[] = {
+        {.pattern = "*", .precision = DYNQ_PRECISION_FP32},
+        {.pattern = "l1.*", .precision = DYNQ_PRECISION_INT8, .scope = DYNQ_SCOPE_ROW},
+        {.pattern = "places", .precision = DYNQ_PRECISION_INT8}};
     dynq_model *from = samples_transformer(NULL, true), *model = quantize(rules, 3);
     cr_assert_eq(node_of(model, "words")->precision, DYNQ_PRECISION_FP32);
     cr_assert_eq(memcmp(node_of(model, "words")->weight, node_of(from, "words")->weight,
@@ -140,15 +141,16 @@ Test(quantize_transformer, rules)
 Test(quantize_transformer, rules_that_are_wrong)
 {
     dynq_model *from = samples_transformer(NULL, true);
-    const dynq_quantize_rule ranges[] = {{"words", 0, DYNQ_RANGE_DYNAMIC, 0, 0},
-                                         {"*.heads", DYNQ_PRECISION_INT8, 0, DYNQ_SCOPE_ROW, 0},
-                                         {"places", 0, 0, 0, DYNQ_SCHEME_SYMMETRIC}};
+    const dynq_quantize_rule ranges[] = {
+        {.pattern = "words", .range = DYNQ_RANGE_DYNAMIC},
+        {.pattern = "*.heads", .precision = DYNQ_PRECISION_INT8, .scope = DYNQ_SCOPE_ROW},
+        {.pattern = "places", .scheme = DYNQ_SCHEME_SYMMETRIC}};
     for (size_t i = 0; i < COUNT(ranges); i++) {
-        expect_failure(from, &ranges[i], DYNQ_ERR_ARGUMENT, "only linear layers do");
+        expect_failure(from, &ranges[i], DYNQ_ERR_ARGUMENT, "of linear layers, but node");
     }
     static const char *const others[] = {"ids", "mean", "unit", "norm", "sum", "l0.act", "none"};
     for (size_t i = 0; i < COUNT(others); i++) {
-        const dynq_quantize_rule rule = {others[i], DYNQ_PRECISION_FP32, 0, 0, 0};
+        const dynq_quantize_rule rule = {.pattern = others[i], .precision = DYNQ_PRECISION_FP32};
         expect_failure(from, &rule, DYNQ_ERR_NOT_FOUND, others[i]);
     }
     dynq_model_free(from);
@@ -158,8 +160,9 @@ Test(quantize_transformer, a_quantized_model_is_refused)
 {
     static const char *const names[] = {"words", "places", "l0.heads"};
     for (size_t i = 0; i < COUNT(names); i++) {
-        const dynq_quantize_rule rules[] = {{"*", DYNQ_PRECISION_FP32, 0, 0, 0},
-                                            {names[i], DYNQ_PRECISION_INT8, 0, 0, 0}};
+        const dynq_quantize_rule rules[] = {
+            {.pattern = "*", .precision = DYNQ_PRECISION_FP32},
+            {.pattern = names[i], .precision = DYNQ_PRECISION_INT8}};
         dynq_model *model = quantize(rules, 2);
         expect_failure(model, NULL, DYNQ_ERR_ARGUMENT, names[i]);
         dynq_model_free(model);
@@ -171,8 +174,8 @@ Test(quantize_transformer, tables_that_are_not_finite)
     for (int fp32 = 0; fp32 < 2; fp32++) {
         dynq_model *from = samples_transformer(NULL, true);
         ((float *)(uintptr_t)node_of(from, "words")->weight)[40] = NAN;
-        const dynq_quantize_rule rule = {"*", fp32 ? DYNQ_PRECISION_FP32 : DYNQ_PRECISION_INT8, 0,
-                                         0, 0};
+        const dynq_quantize_rule rule = {
+            .pattern = "*", .precision = fp32 ? DYNQ_PRECISION_FP32 : DYNQ_PRECISION_INT8};
         expect_failure(from, &rule, DYNQ_ERR_NOT_FINITE, "node 'words': element 40 of its table");
         dynq_model_free(from);
     }
@@ -181,7 +184,7 @@ Test(quantize_transformer, tables_that_are_not_finite)
 Test(quantize_transformer, any_allocation_can_fail)
 {
     dynq_model *from = samples_transformer(NULL, true);
-    const dynq_quantize_rule rule = {"words", DYNQ_PRECISION_FP32, 0, 0, 0};
+    const dynq_quantize_rule rule = {.pattern = "words", .precision = DYNQ_PRECISION_FP32};
     dynq_status status = DYNQ_ERR_MEMORY;
     for (size_t fail_at = 1; status != DYNQ_OK; fail_at++) {
         samples_memory memory = {.fail_at = fail_at};

@@ -21,8 +21,8 @@ typedef enum dynq_switch { DYNQ_SWITCH_ON = 1, DYNQ_SWITCH_OFF } dynq_switch;
 
 /* One rule for the linear layers, embeddings and attention nodes whose name matches `pattern` (a
  * shell glob: * ? [...]). Fields that are 0 leave that property as it is. Rules apply in order, so
- * for each property the last match wins. Only linear layers have ranges: what a rule says of these
- * is nothing to other nodes, and an error if it matches no linear layer. Static ranges are per
+ * for each property the last match wins. All but the precision is about linear layers: it is
+ * nothing to other nodes, and an error if the rule matches no linear layer. Static ranges are per
  * tensor whatever the scope. */
 typedef struct dynq_quantize_rule {
     const char *pattern;
@@ -30,11 +30,16 @@ typedef struct dynq_quantize_rule {
     dynq_range_kind range;
     dynq_scope scope;
     dynq_scheme scheme;
+    dynq_calibration_method method; /* of a static range, or of the limits of a dynamic one */
+    dynq_weight_granularity weight_granularity;
+    dynq_switch clip_weights, clip_ranges, correct_bias;
 } dynq_quantize_rule;
 
 /* Reads "GLOB=VALUE[,VALUE]" into *rule: VALUE is fp32, int8, static, dynamic, segment, tensor,
- * row, affine or symmetric. `buffer` receives the pattern, which rule->pattern then points to; it
- * needs strlen(text) + 1 bytes. DYNQ_ERR_ARGUMENT says what is wrong with the text. */
+ * row, affine, symmetric, max, entropy, percentile, mse, average, weights-column, weights-tensor,
+ * clip-weights, clip-ranges or correct-bias, these three also with no- before them. `buffer`
+ * receives the pattern, which rule->pattern then points to; it needs strlen(text) + 1 bytes.
+ * DYNQ_ERR_ARGUMENT says what is wrong with the text. */
 DYNQ_API dynq_status dynq_quantize_rule_parse(const char *text, char *buffer, size_t buffer_size,
                                               dynq_quantize_rule *rule, dynq_error *error);
 
