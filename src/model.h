@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 #define DYNQ_FORMAT_MAJOR 1 /* a file with another major version is refused */
-#define DYNQ_FORMAT_MINOR 1
+#define DYNQ_FORMAT_MINOR 2
 
 /* A node and its parameters. Pointers lead into the file or into memory of the model (see `owned`).
  */

@@ -24,21 +24,20 @@ static dynq_status check_range(const dynq_node *node, dynq_error *error)
         return dynq_fail(error, DYNQ_ERR_ARGUMENT, "node '%s': its range rule is incomplete",
                          node->name);
     }
-    if (range->kind == DYNQ_RANGE_DYNAMIC) {
-        return DYNQ_OK;
-    }
-    if (range->scope != DYNQ_SCOPE_TENSOR) {
+    const bool is_static = range->kind == DYNQ_RANGE_STATIC;
+    const char *kind = is_static ? "static" : "limited";
+    if (is_static && range->scope != DYNQ_SCOPE_TENSOR) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT,
                          "node '%s': a static range is per tensor, not per %s", node->name,
                          dynq_scope_name(range->scope));
     }
     if (!isfinite(range->lo) || !isfinite(range->hi)) {
-        return dynq_fail(error, DYNQ_ERR_NOT_FINITE, "node '%s': its static range is not finite",
-                         node->name);
+        return dynq_fail(error, DYNQ_ERR_NOT_FINITE, "node '%s': its %s range is not finite",
+                         node->name, kind);
     }
     if (range->lo > 0 || range->hi < 0) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT,
-                         "node '%s': its static range [%g, %g] does not contain 0", node->name,
+                         "node '%s': its %s range [%g, %g] does not contain 0", node->name, kind,
                          (double)range->lo, (double)range->hi);
     }
     return DYNQ_OK;

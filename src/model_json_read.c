@@ -177,7 +177,9 @@ static dynq_status read_range(const graph_reader *r, dynq_node *node, const json
     dynq_range_rule *range = &node->range;
     *range = (dynq_range_rule){
         .kind = (dynq_range_kind)kind, .scope = (dynq_scope)scope, .scheme = (dynq_scheme)scheme};
-    if (range->kind == DYNQ_RANGE_STATIC) {
+    /* A dynamic range has them where it is limited. */
+    if (range->kind == DYNQ_RANGE_STATIC || json_object_get(json, "lo") != NULL ||
+        json_object_get(json, "hi") != NULL) {
         status = get_float(r, node->name, json, "lo", &range->lo);
         if (status == DYNQ_OK) {
             status = get_float(r, node->name, json, "hi", &range->hi);

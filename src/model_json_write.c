@@ -17,7 +17,7 @@ static json_t *write_range(const dynq_range_rule *range)
     bool good = set(json, "kind", json_string(dynq_range_kind_name(range->kind))) &&
                 set(json, "granularity", json_string(dynq_scope_name(range->scope))) &&
                 set(json, "scheme", json_string(dynq_scheme_name(range->scheme)));
-    if (good && range->kind == DYNQ_RANGE_STATIC) {
+    if (good && (range->kind == DYNQ_RANGE_STATIC || range->lo != 0.0f || range->hi != 0.0f)) {
         good = set(json, "lo", json_real((double)range->lo)) &&
                set(json, "hi", json_real((double)range->hi));
     }

@@ -227,7 +227,7 @@ static void run_quantize(const dynq_work *w, const dynq_step *step, const dynq_b
         .row_zero = memory->zero + b->row * memory->step,
         .row_step = memory->step,
         .qmin = dynq_scheme_qmin(copy->rule.scheme),
-        .bounded = copy->rule.kind == DYNQ_RANGE_DYNAMIC,
+        .bounded = copy->rule.kind == DYNQ_RANGE_DYNAMIC && !dynq_range_limited(&copy->rule),
         .q = memory->codes + b->row * copy->padded,
         .q_stride = copy->padded,
         .range = value->checked_by_quantize ? ranges : NULL,

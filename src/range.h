@@ -19,6 +19,12 @@ static inline int32_t dynq_scheme_qmin(dynq_scheme scheme)
     return scheme == DYNQ_SCHEME_SYMMETRIC ? 1 : 0;
 }
 
+/* A dynamic range with limits: values may lie outside of it. */
+static inline bool dynq_range_limited(const dynq_range_rule *rule)
+{
+    return rule->kind == DYNQ_RANGE_DYNAMIC && (rule->lo != 0.0f || rule->hi != 0.0f);
+}
+
 #define DYNQ_SMALLEST_RANGE 0x1p-100
 #define DYNQ_ROUNDING       0x1.8p23f
 
@@ -52,6 +58,22 @@ static inline dynq_range_params dynq_range_params_of(float lo, float hi, dynq_sc
 {
     return scheme == DYNQ_SCHEME_SYMMETRIC ? dynq_range_symmetric(lo, hi)
                                            : dynq_range_affine(lo, hi);
+}
+
+/* The same of a range that was found while running, cut to the limits of its rule (both 0: none).
+ * Symmetric ranges know one limit, on magnitudes. */
+static inline dynq_range_params dynq_range_params_within(float lo, float hi,
+                                                         const dynq_range_rule *rule)
+{
+    if (!dynq_range_limited(rule)) {
+        return dynq_range_params_of(lo, hi, rule->scheme);
+    }
+    if (rule->scheme == DYNQ_SCHEME_SYMMETRIC) {
+        const float limit = -rule->lo > rule->hi ? -rule->lo : rule->hi;
+        const float largest = -lo > hi ? -lo : hi;
+        return dynq_range_symmetric(0.0f, largest < limit ? largest : limit);
+    }
+    return dynq_range_affine(lo > rule->lo ? lo : rule->lo, hi < rule->hi ? hi : rule->hi);
 }
 
 /* Bit patterns as kernels collect them. */

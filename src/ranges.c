@@ -75,7 +75,7 @@ static dynq_status resolve_rows(const dynq_work *w, size_t index, size_t first, 
         bits = dynq_range_join(bits, value->range[m]);
     }
     const dynq_range_params params =
-        dynq_range_params_of(dynq_range_low(bits), dynq_range_high(bits), copy->rule.scheme);
+        dynq_range_params_within(dynq_range_low(bits), dynq_range_high(bits), &copy->rule);
     dynq_copy_memory *memory = &w->copies[index];
     const float scale = set_params(memory, params, first, memory->step == 0 ? 1 : count);
     if (!isfinite(scale * copy->largest_weight_scale)) {

@@ -62,10 +62,17 @@ static totals count_totals(const dynq_model *model)
     return sum;
 }
 
+/* A static range, or a dynamic one that is cut to limits. */
+static int has_limits(const dynq_node_info *node)
+{
+    return has_range(node) &&
+           (node->range.kind == DYNQ_RANGE_STATIC || node->range.lo != 0 || node->range.hi != 0);
+}
+
 static void set_range(json_t *object, const dynq_node_info *node)
 {
     const int ranged = has_range(node);
-    const int fixed = ranged && node->range.kind == DYNQ_RANGE_STATIC;
+    const int limited = has_limits(node);
     command_json_set(object, "range",
                      ranged ? command_json_string(dynq_range_kind_name(node->range.kind))
                             : json_null());
@@ -75,8 +82,8 @@ static void set_range(json_t *object, const dynq_node_info *node)
     command_json_set(object, "scheme",
                      ranged ? command_json_string(dynq_scheme_name(node->range.scheme))
                             : json_null());
-    command_json_set(object, "lo", fixed ? command_json_number(node->range.lo) : json_null());
-    command_json_set(object, "hi", fixed ? command_json_number(node->range.hi) : json_null());
+    command_json_set(object, "lo", limited ? command_json_number(node->range.lo) : json_null());
+    command_json_set(object, "hi", limited ? command_json_number(node->range.hi) : json_null());
 }
 
 /* What only embeddings, attention and pooling have. */
@@ -189,8 +196,8 @@ static void add_shape(table *rows, const dynq_node_info *node)
 }
 
 /* Columns that a table of nodes may lack. A page of text is narrow, and names are long: of how
- * ranges are found there is only what nodes differ in, and the rest in a line; limits of static
- * ranges get a table of their own. */
+ * ranges are found there is only what nodes differ in, and the rest in a line; limits of
+ * ranges get tables of their own. */
 typedef struct node_columns {
     int kind, scope, scheme, limits, parameters;
 } node_columns;
@@ -219,7 +226,7 @@ static node_columns columns_of(const dynq_model *model, table_format format,
 static void add_row(table *rows, const dynq_node_info *node, const node_columns *columns)
 {
     const int ranged = has_range(node);
-    const int fixed = ranged && node->range.kind == DYNQ_RANGE_STATIC;
+    const int limited = has_limits(node);
     table_text(rows, node->name);
     table_text(rows, dynq_op_name(node->op));
     add_shape(rows, node);
@@ -234,8 +241,8 @@ static void add_row(table *rows, const dynq_node_info *node, const node_columns 
         table_text(rows, ranged ? dynq_scheme_name(node->range.scheme) : NULL);
     }
     if (columns->limits) {
-        table_number(rows, fixed ? (double)node->range.lo : NAN, 6);
-        table_number(rows, fixed ? (double)node->range.hi : NAN, 6);
+        table_number(rows, limited ? (double)node->range.lo : NAN, 6);
+        table_number(rows, limited ? (double)node->range.hi : NAN, 6);
     }
     if (columns->parameters) {
         table_integer(rows, node->parameters);
@@ -297,17 +304,18 @@ static void print_nodes(const dynq_model *model, table_format format)
     print_common(&common, &columns);
 }
 
-static void print_static_ranges(const dynq_model *model, table_format format)
+static void print_limits(const dynq_model *model, dynq_range_kind kind, const char *title,
+                         table_format format)
 {
     table *rows = table_create();
     size_t count = 0;
-    table_column(rows, "static range of", TABLE_NAME);
+    table_column(rows, title, TABLE_NAME);
     table_column(rows, "lo", TABLE_RIGHT);
     table_column(rows, "hi", TABLE_RIGHT);
     for (size_t i = 0; i < dynq_model_node_count(model); i++) {
         dynq_node_info node = {.size = sizeof node};
         dynq_model_node(model, i, &node);
-        if (node.range.kind == DYNQ_RANGE_STATIC) {
+        if (has_limits(&node) && node.range.kind == kind) {
             table_text(rows, node.name);
             table_number(rows, node.range.lo, 6);
             table_number(rows, node.range.hi, 6);
@@ -327,7 +335,8 @@ static void print_model(const dynq_model *model, const info_options *options, ta
     if (format == TABLE_CSV) {
         return;
     }
-    print_static_ranges(model, format);
+    print_limits(model, DYNQ_RANGE_STATIC, "static range of", format);
+    print_limits(model, DYNQ_RANGE_DYNAMIC, "dynamic range of, cut to", format);
     const totals sum = count_totals(model);
     const char *name = NULL;
     printf("\noutputs:");

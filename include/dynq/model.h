@@ -86,7 +86,8 @@ typedef struct dynq_range_rule {
     dynq_range_kind kind;
     dynq_scope scope;
     dynq_scheme scheme;
-    float lo, hi; /* static only: lo <= 0 <= hi, finite */
+    float lo,
+        hi; /* lo <= 0 <= hi, finite; dynamic: limits that the range is cut to, both 0: none */
 } dynq_range_rule;
 
 typedef struct dynq_open_options {
