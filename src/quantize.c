@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-/* The range that a method chooses for the input of a linear layer. `what` needs it. */
+/* The range that the calibration has for the input of a linear layer. `what` needs it. */
 static dynq_status find_range(const dynq_model *model, const dynq_quantize_options *o,
                               dynq_calibration_method method, const char *what, dynq_node *node,
                               dynq_error *error)
@@ -29,7 +29,7 @@ static dynq_status find_range(const dynq_model *model, const dynq_quantize_optio
 
 /* Precision of a node that has one, and range of a linear layer. */
 static dynq_status apply_wish(const dynq_model *model, const dynq_quantize_options *o,
-                              const dynq_node_wish *wish, dynq_node *node, dynq_error *error)
+                              const dynq_quantize_rule *wish, dynq_node *node, dynq_error *error)
 {
     node->precision = wish->precision;
     if (node->op != DYNQ_OP_LINEAR || node->precision == DYNQ_PRECISION_FP32) {
@@ -41,8 +41,8 @@ static dynq_status apply_wish(const dynq_model *model, const dynq_quantize_optio
         node->range.scope = DYNQ_SCOPE_TENSOR;
         return find_range(model, o, wish->method, "a static range", node, error);
     }
-    return wish->clip_ranges
-               ? find_range(model, o, wish->clip_method, "clipping its range", node, error)
+    return wish->clip_ranges == DYNQ_SWITCH_ON
+               ? find_range(model, o, wish->method, "clipping its range", node, error)
                : DYNQ_OK;
 }
 
@@ -106,14 +106,23 @@ static dynq_status quantize_table(dynq_model *model, dynq_node *node, const floa
 }
 
 static dynq_status quantize_layer(dynq_model *model, dynq_node *node, const float *weight,
-                                  const dynq_node_wish *wish, dynq_error *error)
+                                  const dynq_quantize_rule *wish,
+                                  const dynq_calibration *calibration, dynq_error *error)
 {
-    const dynq_status status = check_finite(node, "weight", weight, node->n * node->k, error);
-    return status == DYNQ_OK ? dynq_quantize_weights(model, node, weight, wish, error) : status;
+    dynq_status status = check_finite(node, "weight", weight, node->n * node->k, error);
+    if (status == DYNQ_OK) {
+        status = dynq_quantize_weights(model, node, weight, wish, error);
+    }
+    if (status == DYNQ_OK && wish->correct_bias == DYNQ_SWITCH_ON) {
+        status = dynq_quantize_correct_bias(model, node, weight, calibration,
+                                            model->nodes[node->inputs[0]].name, error);
+    }
+    return status;
 }
 
 static dynq_status add_parameters(dynq_model *model, dynq_node *node, const dynq_node *source,
-                                  const dynq_node_wish *wish, dynq_error *error)
+                                  const dynq_quantize_rule *wish,
+                                  const dynq_calibration *calibration, dynq_error *error)
 {
     dynq_status status =
         copy_floats(model, node, "bias", source->bias, source->n, &node->bias, error);
@@ -126,7 +135,7 @@ static dynq_status add_parameters(dynq_model *model, dynq_node *node, const dynq
     const bool table = dynq_op_has_table(node->op);
     if (node->precision == DYNQ_PRECISION_INT8) {
         return table ? quantize_table(model, node, source->weight, error)
-                     : quantize_layer(model, node, source->weight, wish, error);
+                     : quantize_layer(model, node, source->weight, wish, calibration, error);
     }
     const size_t count = source->n * (table ? source->table_rows : source->k);
     return copy_floats(model, node, table ? "table" : "weight", source->weight, count,
@@ -158,7 +167,7 @@ static dynq_status add_node(dynq_model *model, const dynq_model *from, size_t in
         return out_of_memory(error);
     }
     copy_settings(node, source);
-    dynq_node_wish wish = {0};
+    dynq_quantize_rule wish = {0};
     dynq_status status = DYNQ_OK;
     if (dynq_op_has_precision(node->op)) {
         wish = dynq_quantize_wish(o, node);
@@ -167,7 +176,8 @@ static dynq_status add_node(dynq_model *model, const dynq_model *from, size_t in
     if (status == DYNQ_OK) {
         status = dynq_model_check_node(model, index, error); /* K before packing, above all */
     }
-    return status == DYNQ_OK ? add_parameters(model, node, source, &wish, error) : status;
+    return status == DYNQ_OK ? add_parameters(model, node, source, &wish, o->calibration, error)
+                             : status;
 }
 
 static dynq_status fill_model(dynq_model *model, const dynq_model *from,

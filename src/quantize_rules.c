@@ -2,6 +2,7 @@
 #include "src/quantize.h"
 
 #include "src/error.h"
+#include "src/options.h"
 
 #include <fnmatch.h>
 #include <string.h>
@@ -191,6 +192,11 @@ dynq_status dynq_quantize_check_options(const dynq_model *model, dynq_quantize_o
     o->scope = o->scope == 0 ? DYNQ_SCOPE_SEGMENT : o->scope;
     o->scheme = o->scheme == 0 ? DYNQ_SCHEME_AFFINE : o->scheme;
     o->method = o->method == 0 ? DYNQ_METHOD_MAX : o->method;
+    o->weight_granularity =
+        o->weight_granularity == 0 ? DYNQ_WEIGHTS_PER_COLUMN : o->weight_granularity;
+    o->clip_weights = o->clip_weights == 0 ? DYNQ_SWITCH_OFF : o->clip_weights;
+    o->clip_ranges = o->clip_ranges == 0 ? DYNQ_SWITCH_OFF : o->clip_ranges;
+    o->correct_bias = o->correct_bias == 0 ? DYNQ_SWITCH_OFF : o->correct_bias;
     o->clip_method = o->clip_method == 0 ? DYNQ_METHOD_MSE : o->clip_method;
     const dynq_quantize_rule general = general_rule(o);
     if (!known_values(&general) || dynq_calibration_method_name(o->clip_method) == NULL ||
@@ -212,39 +218,54 @@ dynq_status dynq_quantize_check_options(const dynq_model *model, dynq_quantize_o
     return status;
 }
 
-static void set_switch(bool *wish, dynq_switch wanted)
-{
-    *wish = wanted == 0 ? *wish : wanted == DYNQ_SWITCH_ON;
-}
-
-static void add_rule(dynq_node_wish *wish, const dynq_quantize_rule *rule)
+/* What `rule` says takes the place of what `wish` says. */
+static void add_rule(dynq_quantize_rule *wish, const dynq_quantize_rule *rule)
 {
     wish->precision = rule->precision != 0 ? rule->precision : wish->precision;
     wish->range = rule->range != 0 ? rule->range : wish->range;
     wish->scope = rule->scope != 0 ? rule->scope : wish->scope;
     wish->scheme = rule->scheme != 0 ? rule->scheme : wish->scheme;
     wish->method = rule->method != 0 ? rule->method : wish->method;
-    wish->clip_method = rule->method != 0 ? rule->method : wish->clip_method;
     wish->weight_granularity =
         rule->weight_granularity != 0 ? rule->weight_granularity : wish->weight_granularity;
-    set_switch(&wish->clip_weights, rule->clip_weights);
-    set_switch(&wish->clip_ranges, rule->clip_ranges);
-    set_switch(&wish->correct_bias, rule->correct_bias);
+    wish->clip_weights = rule->clip_weights != 0 ? rule->clip_weights : wish->clip_weights;
+    wish->clip_ranges = rule->clip_ranges != 0 ? rule->clip_ranges : wish->clip_ranges;
+    wish->correct_bias = rule->correct_bias != 0 ? rule->correct_bias : wish->correct_bias;
 }
 
-dynq_node_wish dynq_quantize_wish(const dynq_quantize_options *o, const dynq_node *node)
+dynq_quantize_rule dynq_quantize_wish(const dynq_quantize_options *o, const dynq_node *node)
 {
+    dynq_quantize_rule wish = general_rule(o);
     /* Positions are few, and their error is in every token. */
-    dynq_node_wish wish = {.precision = node->op == DYNQ_OP_POSITION ? DYNQ_PRECISION_FP32
-                                                                     : DYNQ_PRECISION_INT8,
-                           .weight_granularity = DYNQ_WEIGHTS_PER_COLUMN};
-    const dynq_quantize_rule general = general_rule(o);
-    add_rule(&wish, &general);
-    wish.clip_method = o->clip_method;
+    wish.precision = node->op == DYNQ_OP_POSITION ? DYNQ_PRECISION_FP32 : DYNQ_PRECISION_INT8;
+    wish.pattern = node->name;
+    wish.method = 0;
     for (size_t i = 0; i < o->rule_count; i++) {
         if (applies(&o->rules[i], node)) {
             add_rule(&wish, &o->rules[i]);
         }
     }
+    if (wish.method == 0) {
+        wish.method = wish.range == DYNQ_RANGE_STATIC ? o->method : o->clip_method;
+    }
     return wish;
+}
+
+dynq_status dynq_quantize_resolve(const dynq_model *model, const dynq_quantize_options *options,
+                                  size_t index, dynq_quantize_rule *resolved, dynq_error *error)
+{
+    dynq_quantize_options o;
+    if (model == NULL || resolved == NULL || index >= model->node_count ||
+        !dynq_options_copy(&o, sizeof o, options)) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "quantize: no model, node, options or result");
+    }
+    const dynq_status status = dynq_quantize_check_options(model, &o, error);
+    if (status != DYNQ_OK) {
+        return status;
+    }
+    *resolved = (dynq_quantize_rule){.pattern = model->nodes[index].name};
+    if (dynq_op_has_precision(model->nodes[index].op)) {
+        *resolved = dynq_quantize_wish(&o, &model->nodes[index]);
+    }
+    return DYNQ_OK;
 }

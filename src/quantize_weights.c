@@ -70,7 +70,7 @@ static float clip(const float *w, size_t count, float largest)
 }
 
 /* What code 127 stands for, in the n columns. */
-static void choose_largest(const float *weight, size_t k, size_t n, const dynq_node_wish *wish,
+static void choose_largest(const float *weight, size_t k, size_t n, const dynq_quantize_rule *wish,
                            float *largest)
 {
     const bool by_tensor = wish->weight_granularity == DYNQ_WEIGHTS_PER_TENSOR;
@@ -81,14 +81,14 @@ static void choose_largest(const float *weight, size_t k, size_t n, const dynq_n
             continue;
         }
         largest[c] = dynq_largest_magnitude(weight + c * k, count);
-        if (wish->clip_weights && largest[c] >= DYNQ_TINY_WEIGHT) {
+        if (wish->clip_weights == DYNQ_SWITCH_ON && largest[c] >= DYNQ_TINY_WEIGHT) {
             largest[c] = clip(weight + c * k, count, largest[c]);
         }
     }
 }
 
 dynq_status dynq_quantize_weights(dynq_model *model, dynq_node *node, const float *weight,
-                                  const dynq_node_wish *wish, dynq_error *error)
+                                  const dynq_quantize_rule *wish, dynq_error *error)
 {
     int8_t *packed = dynq_model_own(model, dynq_packed_s8_bytes(node->k, node->n), 1);
     float *scale = dynq_model_own(model, node->n, sizeof *scale);

@@ -169,6 +169,8 @@ Test(model, every_float_comes_back)
         model->nodes[4].epsilon = values[i];
         model->nodes[1].range.lo = -values[i];
         model->nodes[1].range.hi = values[i];
+        model->nodes[3].range.lo = -values[i]; /* limits of a dynamic range */
+        model->nodes[3].range.hi = values[sizeof values / sizeof *values - 1 - i];
         size_t size = 0;
         unsigned char *bytes = samples_saved(model, &size);
         dynq_model *opened = open_memory(bytes, size);
@@ -176,6 +178,9 @@ Test(model, every_float_comes_back)
         cr_assert_eq(
             memcmp(&opened->nodes[1].range, &model->nodes[1].range, sizeof opened->nodes[1].range),
             0);
+        cr_assert(opened->nodes[3].range.kind == DYNQ_RANGE_DYNAMIC &&
+                  opened->nodes[3].range.lo == model->nodes[3].range.lo &&
+                  opened->nodes[3].range.hi == model->nodes[3].range.hi);
         dynq_model_free(opened);
         dynq_model_free(model);
         free(bytes);

@@ -151,11 +151,11 @@ static dynq_status run(dynq_model *model, const dynq_session_options *options, s
     return status;
 }
 
-/* Runs both engines and compares bits; what was asked for is in `seen` afterwards. */
-static void expect_native_bits(bool relu, size_t rows, size_t segments, dynq_scope scope,
-                               uint32_t threads)
+/* Runs both engines and compares bits; what was asked for is in `seen` afterwards. Frees the model.
+ */
+static void compare_bits(dynq_model *model, size_t rows, size_t segments, dynq_scope scope,
+                         uint32_t threads)
 {
-    dynq_model *model = make_model(relu);
     dynq_error error = {0};
     dynq_session_options options = {
         .size = sizeof options, .max_rows = MAX_ROWS, .threads = threads, .scope = scope};
@@ -169,6 +169,27 @@ static void expect_native_bits(bool relu, size_t rows, size_t segments, dynq_sco
                  segments);
     cr_assert_eq(seen.strides, 0, "codes for an engine have no gaps");
     dynq_model_free(model);
+}
+
+static void expect_native_bits(bool relu, size_t rows, size_t segments, dynq_scope scope,
+                               uint32_t threads)
+{
+    compare_bits(make_model(relu), rows, segments, scope, threads);
+}
+
+Test(session_engine, ranges_cut_to_limits)
+{
+    seen.answer = DYNQ_OK;
+    for (size_t i = 0; i < 4; i++) {
+        dynq_model *model = make_model(i % 2 == 0);
+        for (size_t n = 0; n < model->node_count; n++) {
+            if (model->nodes[n].op == DYNQ_OP_LINEAR) {
+                model->nodes[n].range.lo = -0.25f;
+                model->nodes[n].range.hi = 0.5f;
+            }
+        }
+        compare_bits(model, 300, i / 2 * 2, (dynq_scope)0, 1);
+    }
 }
 
 Test(session_engine, an_engine_with_whole_layers_is_asked_for_them)

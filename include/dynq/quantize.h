@@ -75,6 +75,14 @@ typedef struct dynq_quantize_options {
 DYNQ_API dynq_status dynq_quantize(const dynq_model *model, const dynq_quantize_options *options,
                                    dynq_model **quantized, dynq_error *error);
 
+/* What options and rules together want of node `index` of a model, without quantizing it: the
+ * fields of *resolved that concern the node are not 0, and its pattern is the name of the node. The
+ * method is the one that chooses a static range, or the limits where clip_ranges is on. Errors as
+ * above. */
+DYNQ_API dynq_status dynq_quantize_resolve(const dynq_model *model,
+                                           const dynq_quantize_options *options, size_t index,
+                                           dynq_quantize_rule *resolved, dynq_error *error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -237,7 +237,7 @@ class Encoder(CommandTest):
                          ["int8", "fp32", "fp32", "fp32"])
         message = self.fail_with(2, "quantize", self.model, "-o", self.path("new"), "--rule",
                                  "heads=row")
-        self.assertIn("only linear layers", message)
+        self.assertIn("about ranges, weights or biases of linear layers", message)
         self.fail_with(2, "quantize", self.model, "-o", self.path("new"), "--rule", "mean=fp32")
         self.fail_with(3, "quantize", self.path("out"), "-o", self.path("new"))
 
