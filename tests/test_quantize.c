@@ -66,68 +66,6 @@ static dynq_calibration *calibrate(const dynq_model *model)
     return calibration;
 }
 
-Test(quantize, rule_words)
-{
-    static const struct {
-        const char *text;
-        dynq_quantize_rule rule;
-    } cases[] = {
-        {"*=fp32", {.pattern = "*", .precision = DYNQ_PRECISION_FP32}},
-        {"fc1=int8,static",
-         {.pattern = "fc1", .precision = DYNQ_PRECISION_INT8, .range = DYNQ_RANGE_STATIC}},
-        {"a=b=dynamic", {.pattern = "a=b", .range = DYNQ_RANGE_DYNAMIC}},
-        {"[a-c]?*=segment", {.pattern = "[a-c]?*", .scope = DYNQ_SCOPE_SEGMENT}},
-        {"x=tensor,affine",
-         {.pattern = "x", .scope = DYNQ_SCOPE_TENSOR, .scheme = DYNQ_SCHEME_AFFINE}},
-        {"x=symmetric,row",
-         {.pattern = "x", .scope = DYNQ_SCOPE_ROW, .scheme = DYNQ_SCHEME_SYMMETRIC}},
-    };
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        char buffer[32];
-        dynq_quantize_rule rule;
-        cr_assert_eq(
-            dynq_quantize_rule_parse(cases[i].text, buffer, strlen(cases[i].text) + 1, &rule, NULL),
-            DYNQ_OK);
-        cr_assert_eq(rule.pattern, buffer);
-        cr_assert_str_eq(rule.pattern, cases[i].rule.pattern);
-        cr_assert(rule.precision == cases[i].rule.precision && rule.range == cases[i].rule.range &&
-                      rule.scope == cases[i].rule.scope && rule.scheme == cases[i].rule.scheme,
-                  "%s", cases[i].text);
-    }
-}
-
-Test(quantize, rule_texts_that_are_wrong)
-{
-    static const char *const cases[][2] = {
-        {"", "expected GLOB=VALUE"},
-        {"fc1", "expected GLOB=VALUE"},
-        {"=fp32", "expected GLOB=VALUE"},
-        {"fc1=", "'' is not one of"},
-        {"fc1=fp16", "'fp16'"},
-        {"fc1=fp32,", "'' is not one of"},
-        {"fc1=,fp32", "'' is not one of"},
-        {"fc1=FP32", "'FP32'"},
-        {"fc1=row ", "'row '"},
-        {"fc1=static,dynamic", "'dynamic' is given beside"},
-        {"fc1=row,row", "'row' is given"},
-        {"fc1=int8,fp32", "'fp32' is given beside"},
-    };
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        char buffer[32] = "before";
-        dynq_quantize_rule rule = {.pattern = "before"};
-        dynq_error error = {0};
-        cr_assert_eq(dynq_quantize_rule_parse(cases[i][0], buffer, sizeof buffer, &rule, &error),
-                     DYNQ_ERR_ARGUMENT);
-        cr_assert(strstr(error.message, cases[i][1]) != NULL, "%s", error.message);
-        cr_assert_str_eq(buffer, "before");
-        cr_assert_str_eq(rule.pattern, "before");
-    }
-    char buffer[8];
-    dynq_quantize_rule rule;
-    cr_assert_eq(dynq_quantize_rule_parse("fc1=int8", buffer, 8, &rule, NULL), DYNQ_ERR_ARGUMENT);
-    cr_assert_eq(dynq_quantize_rule_parse(NULL, buffer, 8, &rule, NULL), DYNQ_ERR_ARGUMENT);
-}
-
 static void check_weights(const dynq_model *from, const dynq_model *to, const char *name)
 {
     const dynq_node *source = node_of(from, name), *node = node_of(to, name);
@@ -315,11 +253,17 @@ Test(quantize, rules_that_match_nothing)
 Test(quantize, options_that_are_wrong)
 {
     dynq_model *from = samples_fp32(NULL), *model = NULL;
-    const dynq_quantize_rule odd[] = {{.pattern = NULL, .precision = DYNQ_PRECISION_FP32},
-                                      {.pattern = "*", .precision = (dynq_precision)3},
-                                      {.pattern = "*", .range = (dynq_range_kind)3},
-                                      {.pattern = "*", .scope = (dynq_scope)4},
-                                      {.pattern = "*", .scheme = (dynq_scheme)3}};
+    const dynq_quantize_rule odd[] = {
+        {.pattern = NULL, .precision = DYNQ_PRECISION_FP32},
+        {.pattern = "*", .precision = (dynq_precision)3},
+        {.pattern = "*", .range = (dynq_range_kind)3},
+        {.pattern = "*", .scope = (dynq_scope)4},
+        {.pattern = "*", .scheme = (dynq_scheme)3},
+        {.pattern = "*", .method = (dynq_calibration_method)6},
+        {.pattern = "*", .weight_granularity = (dynq_weight_granularity)3},
+        {.pattern = "*", .clip_weights = (dynq_switch)3},
+        {.pattern = "*", .clip_ranges = (dynq_switch)3},
+        {.pattern = "*", .correct_bias = (dynq_switch)-1}};
     for (size_t i = 0; i < COUNT(odd); i++) {
         const dynq_quantize_options options = {
             .size = sizeof options, .rules = &odd[i], .rule_count = 1};
@@ -331,6 +275,11 @@ Test(quantize, options_that_are_wrong)
         {.size = sizeof(dynq_quantize_options), .scope = (dynq_scope)4},
         {.size = sizeof(dynq_quantize_options), .scheme = (dynq_scheme)3},
         {.size = sizeof(dynq_quantize_options), .method = (dynq_calibration_method)99},
+        {.size = sizeof(dynq_quantize_options), .clip_method = (dynq_calibration_method)6},
+        {.size = sizeof(dynq_quantize_options), .weight_granularity = (dynq_weight_granularity)3},
+        {.size = sizeof(dynq_quantize_options), .clip_weights = (dynq_switch)3},
+        {.size = sizeof(dynq_quantize_options), .clip_ranges = (dynq_switch)3},
+        {.size = sizeof(dynq_quantize_options), .correct_bias = (dynq_switch)3},
         {.size = sizeof(dynq_quantize_options), .rule_count = 1},
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
