@@ -274,6 +274,9 @@ dynq_status dynq_calibration_get(const dynq_calibration *calibration, size_t ind
 dynq_status dynq_calibration_check_model(const dynq_calibration *calibration,
                                          const dynq_model *model, dynq_error *error)
 {
+    if (calibration == NULL || model == NULL) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "calibration: it or the model is NULL");
+    }
     for (size_t i = 0; i < model->node_count; i++) {
         if (model->nodes[i].op != DYNQ_OP_LINEAR) {
             continue;

@@ -92,9 +92,4 @@ dynq_status dynq_calibration_check_same(const dynq_calibration *calibration,
 dynq_status dynq_calibration_append(dynq_calibration *calibration, const dynq_calibration *other,
                                     dynq_error *error);
 
-/* Whether the calibration was taken from this model: DYNQ_ERR_NOT_FOUND names a value that it
- * lacks, DYNQ_ERR_ARGUMENT says that it has other weights. */
-dynq_status dynq_calibration_check_model(const dynq_calibration *calibration,
-                                         const dynq_model *model, dynq_error *error);
-
 #endif

@@ -84,7 +84,9 @@ static void prepare_getopt(parser *self)
     *letters++ = ':'; /* a missing argument is told apart from an unknown option */
     for (size_t i = 0; i < self->count; i++) {
         const option_entry *entry = self->entries[i];
-        const int argument = entry->kind == OPTION_FLAG ? no_argument : required_argument;
+        const int argument = entry->kind == OPTION_FLAG ? no_argument
+                             : entry->bare != NULL      ? optional_argument
+                                                        : required_argument;
         self->long_options[i] = (struct option){entry->name, argument, NULL, FIRST_VALUE + (int)i};
         if (entry->letter != '\0' && !has_letter(self, i, entry->letter)) {
             *letters++ = entry->letter;
@@ -268,7 +270,7 @@ static option_result parse_words(parser *self, int argc, char **argv)
             return OPTION_REFUSED;
         }
         self->given[index] = 1;
-        if (!store(self, index, optarg)) {
+        if (!store(self, index, optarg != NULL ? optarg : self->entries[index]->bare)) {
             return OPTION_REFUSED;
         }
     }

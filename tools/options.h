@@ -41,6 +41,8 @@ typedef struct option_entry {
     const char *choices;  /* OPTION_CHOICE: "dynamic|static" */
     double low, high;     /* numbers; both 0: no limits */
     int required;
+    const char *bare; /* what stands for an argument that is left out; one that is given follows
+                       * "=": --smooth, --smooth=0.5. NULL: it cannot be left out */
 } option_entry;
 
 /* A table and the struct that it fills. */

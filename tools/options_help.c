@@ -57,6 +57,8 @@ static void print_entry(FILE *file, const option_entry *entry, const option_entr
     const char *argument = entry->argument != NULL ? entry->argument : entry->choices;
     if (entry->kind == OPTION_FLAG) {
         snprintf(left, sizeof left, "  %s--%s", letter, entry->name);
+    } else if (entry->bare != NULL) {
+        snprintf(left, sizeof left, "  %s--%s[=%s]", letter, entry->name, argument);
     } else {
         snprintf(left, sizeof left, "  %s--%s %s", letter, entry->name, argument);
     }

@@ -83,6 +83,11 @@ DYNQ_API dynq_status dynq_calibration_save(const dynq_calibration *calibration, 
 DYNQ_API dynq_status dynq_calibration_open(const char *path, const dynq_allocator *allocator,
                                            dynq_calibration **calibration, dynq_error *error);
 
+/* Whether the calibration was taken from this model: DYNQ_ERR_NOT_FOUND names a value that it
+ * lacks, DYNQ_ERR_ARGUMENT says that it has other weights. */
+DYNQ_API dynq_status dynq_calibration_check_model(const dynq_calibration *calibration,
+                                                  const dynq_model *model, dynq_error *error);
+
 typedef struct dynq_calibration_entry {
     size_t size;       /* sizeof(dynq_calibration_entry), set by the caller */
     const char *value; /* name of the node; belongs to the calibration */

@@ -1,0 +1,36 @@
+/* What the files of `dynq quantize` share. */
+#ifndef DYNQ_TOOLS_QUANTIZE_H
+#define DYNQ_TOOLS_QUANTIZE_H
+
+#include "tools/command.h"
+
+#include <dynq/calibration.h>
+#include <dynq/model.h>
+#include <dynq/quantize.h>
+
+/* The options of the command. Choices are in the order of the library's enumerations, which begin
+ * with 1, as choices do. */
+typedef struct quantize_options {
+    const char *out, *calibration, *calibration_data;
+    int ranges, granularity, scheme, method, weight_granularity, clip_weights, clip_ranges,
+        correct_bias;
+    double percentile;
+    option_list rules;
+} quantize_options;
+
+/* What a run works with. */
+typedef struct quantize_job {
+    dynq_model *model; /* FP32 */
+    dynq_calibration *calibration;
+    dynq_quantize_options wanted;
+} quantize_job;
+
+/* Opens or makes the calibration that job->wanted needs. On failure prints the error and returns
+ * its exit code. */
+exit_code quantize_prepare(const command_call *call, quantize_job *job);
+
+/* Saves the quantized model of the job and says what happened to its nodes. */
+exit_code quantize_report(const command_call *call, const quantize_job *job,
+                          const dynq_model *quantized, uint64_t bytes_before);
+
+#endif

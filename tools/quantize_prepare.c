@@ -1,0 +1,144 @@
+/* What `dynq quantize` needs to know before it quantizes: its calibration. */
+#include "tools/quantize.h"
+
+#include "tools/calibration.h"
+#include "tools/output.h"
+
+#include <stdlib.h>
+
+/* A calibration of another model, or of no data, is a wrong file, not a wrong option. */
+static exit_code check_calibration(const command_call *call, const quantize_job *job)
+{
+    const quantize_options *options = call->options;
+    dynq_error error = {0};
+    if (dynq_calibration_check_model(job->calibration, job->model, &error) != DYNQ_OK) {
+        return command_fail(call->command, EXIT_CODE_DATA, "%s: %s", options->calibration,
+                            error.message);
+    }
+    for (size_t i = 0; i < dynq_calibration_count(job->calibration); i++) {
+        dynq_calibration_entry entry = {.size = sizeof entry};
+        dynq_calibration_get(job->calibration, i, &entry);
+        if (entry.rows == 0) {
+            return command_fail(call->command, EXIT_CODE_DATA,
+                                "%s: has seen no row of '%s': calibrate with data",
+                                options->calibration, entry.value);
+        }
+    }
+    return EXIT_CODE_DONE;
+}
+
+static exit_code open_calibration(const command_call *call, quantize_job *job)
+{
+    const quantize_options *options = call->options;
+    dynq_error error = {0};
+    const dynq_status status =
+        dynq_calibration_open(options->calibration, NULL, &job->calibration, &error);
+    if (status != DYNQ_OK) {
+        return command_fail_status(call->command, status, &error, options->calibration);
+    }
+    return check_calibration(call, job);
+}
+
+/* Progress is counted in thousandths of the work. */
+#define PROGRESS_STEPS 1000
+
+static void advance(void *context, double share)
+{
+    command_progress_update(context, (uint64_t)(share * PROGRESS_STEPS));
+}
+
+/* Measures job->model on requests. */
+static exit_code measure(const command_call *call, quantize_job *job, const requests *data)
+{
+    const quantize_options *options = call->options;
+    dynq_error error = {0};
+    dynq_calibration_free(job->calibration);
+    job->calibration = NULL;
+    dynq_status status = dynq_calibration_create(job->model, NULL, &job->calibration, &error);
+    if (status != DYNQ_OK) {
+        return command_fail_status(call->command, status, &error, call->arguments[0]);
+    }
+    command_progress progress =
+        command_progress_begin("calibrating", PROGRESS_STEPS, call->common.quiet);
+    status = calibration_run(job->calibration, job->model, data, data->count, call->common.threads,
+                             advance, &progress, &error);
+    command_progress_end(&progress);
+    return status == DYNQ_OK
+               ? EXIT_CODE_DONE
+               : command_fail_status(call->command, status, &error, options->calibration_data);
+}
+
+static exit_code read_data(const command_call *call, const dynq_model *model, requests *data)
+{
+    const quantize_options *options = call->options;
+    model_slot *inputs = NULL;
+    exit_code code = EXIT_CODE_DONE;
+    if (model_inputs(model, &inputs) != 1) {
+        code = command_fail(call->command, EXIT_CODE_DATA,
+                            "%s: has several inputs, of which one file cannot tell: calibrate it "
+                            "from a program with dynq_calibration_observe()",
+                            call->arguments[0]);
+    } else {
+        code = requests_read(call, model, options->calibration_data, &inputs[0], data);
+    }
+    free(inputs);
+    return code;
+}
+
+/* What of job->wanted needs a calibration, NULL for nothing. A rule that is wrong is left for
+ * dynq_quantize() to say. */
+static const char *needs_calibration(const quantize_job *job)
+{
+    const char *need = NULL;
+    for (size_t i = 0; i < dynq_model_node_count(job->model) && need == NULL; i++) {
+        dynq_node_info node = {.size = sizeof node};
+        dynq_quantize_rule wish = {0};
+        if (dynq_model_node(job->model, i, &node) != DYNQ_OK || node.op != DYNQ_OP_LINEAR ||
+            dynq_quantize_resolve(job->model, &job->wanted, i, &wish, NULL) != DYNQ_OK ||
+            wish.precision == DYNQ_PRECISION_FP32) {
+            continue;
+        }
+        need = wish.range == DYNQ_RANGE_STATIC       ? "static ranges need"
+               : wish.clip_ranges == DYNQ_SWITCH_ON  ? "clipping ranges needs"
+               : wish.correct_bias == DYNQ_SWITCH_ON ? "correcting biases needs"
+                                                     : NULL;
+    }
+    return need;
+}
+
+/* Options that do not go together. */
+static exit_code check_sources(const command_call *call, const char *need)
+{
+    const quantize_options *options = call->options;
+    if (options->calibration != NULL && options->calibration_data != NULL) {
+        return command_fail(call->command, EXIT_CODE_USAGE,
+                            "--calibration and --calibration-data: give one of them");
+    }
+    if (options->calibration == NULL && options->calibration_data == NULL && need != NULL) {
+        return command_fail(call->command, EXIT_CODE_USAGE,
+                            "%s --calibration CAL, made with `dynq calibrate MODEL --data X -o "
+                            "CAL`, or --calibration-data X",
+                            need);
+    }
+    return EXIT_CODE_DONE;
+}
+
+exit_code quantize_prepare(const command_call *call, quantize_job *job)
+{
+    const quantize_options *options = call->options;
+    const char *need = needs_calibration(job);
+    requests data = {0};
+    exit_code code = check_sources(call, need);
+    if (code != EXIT_CODE_DONE || need == NULL) {
+        return code;
+    }
+    if (options->calibration != NULL) {
+        code = open_calibration(call, job);
+    } else {
+        code = read_data(call, job->model, &data);
+        code = code == EXIT_CODE_DONE ? measure(call, job, &data) : code;
+    }
+    job->wanted.calibration = job->calibration;
+    requests_free(&data);
+    return code;
+}
