@@ -1,6 +1,131 @@
 #include <dynq/compare.h>
 
+#include <float.h>
 #include <math.h>
+
+/* Sums of a row are taken in so many lanes (column c in lane c % LANES, whose sum is taken in the
+ * order of the columns) and folded in the order of the lanes: a fixed order that any compiler can
+ * vectorise. */
+#define LANES 8
+
+typedef struct row_sums {
+    double reference_square[LANES], value_square[LANES], product[LANES], error_square[LANES];
+    double error[LANES], relative_error[LANES], zeros[LANES], largest_error[LANES];
+} row_sums;
+
+/* Up to LANES neighbours of both rows. */
+static inline void add_products(row_sums *restrict sums, size_t count,
+                                const float *restrict reference, const float *restrict value)
+{
+    for (size_t i = 0; i < count; i++) {
+        const double x = (double)reference[i];
+        const double y = (double)value[i];
+        const double error = y - x;
+        sums->reference_square[i] += x * x;
+        sums->value_square[i] += y * y;
+        sums->product[i] += x * y;
+        sums->error_square[i] += error * error;
+    }
+}
+
+static inline void add_errors(row_sums *restrict sums, size_t count,
+                              const float *restrict reference, const float *restrict value)
+{
+    for (size_t i = 0; i < count; i++) {
+        const double size = fabs((double)reference[i]);
+        const double error = fabs((double)value[i] - (double)reference[i]);
+        /* Where there is no percentage, an infinite divisor adds 0 without a branch. */
+        const double divisor = size == 0.0 ? (double)INFINITY : size;
+        sums->error[i] += error;
+        sums->relative_error[i] += error / divisor;
+        sums->zeros[i] += size == 0.0 ? 1.0 : 0.0;
+        sums->largest_error[i] = error > sums->largest_error[i] ? error : sums->largest_error[i];
+    }
+}
+
+static void add_row(row_sums *sums, size_t columns, const float *reference, const float *value)
+{
+    size_t c = 0;
+    for (; columns - c >= LANES; c += LANES) {
+        add_products(sums, LANES, reference + c, value + c);
+        add_errors(sums, LANES, reference + c, value + c);
+    }
+    add_products(sums, columns - c, reference + c, value + c);
+    add_errors(sums, columns - c, reference + c, value + c);
+}
+
+/* Into lane 0. */
+static void fold(row_sums *sums, size_t columns)
+{
+    const size_t lanes = columns < LANES ? columns : LANES;
+    for (size_t i = 1; i < lanes; i++) {
+        sums->reference_square[0] += sums->reference_square[i];
+        sums->value_square[0] += sums->value_square[i];
+        sums->product[0] += sums->product[i];
+        sums->error_square[0] += sums->error_square[i];
+        sums->error[0] += sums->error[i];
+        sums->relative_error[0] += sums->relative_error[i];
+        sums->zeros[0] += sums->zeros[i];
+        sums->largest_error[0] = fmax(sums->largest_error[0], sums->largest_error[i]);
+    }
+}
+
+static void add_cosine(dynq_metrics *metrics, const row_sums *sums)
+{
+    const double squares = sums->reference_square[0] * sums->value_square[0];
+    if (sums->reference_square[0] == 0.0 || sums->value_square[0] == 0.0) {
+        return;
+    }
+    /* One root of the product, so that the cosine of a row with itself is exactly 1. */
+    const double cosine = fmin(fmax(sums->product[0] / sqrt(squares), -1.0), 1.0);
+    if (metrics->cosine_rows == 0 || cosine < metrics->cosine_min) {
+        metrics->cosine_min = cosine;
+    }
+    metrics->cosine_sum += cosine;
+    metrics->cosine_rows++;
+}
+
+/* The first column whose error is the largest of the row. */
+static size_t column_of_error(double error, size_t columns, const float *reference,
+                              const float *value)
+{
+    size_t c = 0;
+    while (c + 1 < columns && fabs((double)value[c] - (double)reference[c]) != error) {
+        c++;
+    }
+    return c;
+}
+
+void dynq_metrics_add(dynq_metrics *metrics, size_t rows, size_t columns, const float *reference,
+                      size_t reference_stride, const float *value, size_t value_stride)
+{
+    if (columns == 0) {
+        return;
+    }
+    reference_stride = reference_stride == 0 ? columns : reference_stride;
+    value_stride = value_stride == 0 ? columns : value_stride;
+    for (size_t r = 0; r < rows; r++) {
+        const float *expected = reference + r * reference_stride;
+        const float *actual = value + r * value_stride;
+        row_sums sums = {0};
+        add_row(&sums, columns, expected, actual);
+        fold(&sums, columns);
+        add_cosine(metrics, &sums);
+        metrics->signal += sums.reference_square[0];
+        metrics->noise += sums.error_square[0];
+        metrics->abs_error += sums.error[0];
+        metrics->pct_error += 100.0 * sums.relative_error[0];
+        metrics->pct_elements += (uint64_t)columns - (uint64_t)sums.zeros[0];
+        if (sums.largest_error[0] > metrics->max_abs_error) {
+            metrics->max_abs_error = sums.largest_error[0];
+            metrics->max_abs_row = metrics->rows;
+            metrics->max_abs_column =
+                column_of_error(sums.largest_error[0], columns, expected, actual);
+        }
+        metrics->rows++;
+    }
+    metrics->elements += (uint64_t)rows * columns;
+}
 
 /* The column of the largest element, the first of equals. */
 static size_t largest_column(const float *row, size_t columns)
@@ -14,46 +139,26 @@ static size_t largest_column(const float *row, size_t columns)
     return largest;
 }
 
-static void add_errors(dynq_metrics *metrics, size_t columns, const float *reference,
-                       const float *value)
+static double logit(float score, dynq_scores scores)
 {
-    for (size_t c = 0; c < columns; c++) {
-        const double expected = (double)reference[c];
-        const double error = fabs((double)value[c] - expected);
-        metrics->signal += expected * expected;
-        metrics->noise += error * error;
-        metrics->abs_error += error;
-        metrics->max_abs_error = fmax(metrics->max_abs_error, error);
-        if (expected != 0.0) {
-            metrics->pct_error += 100.0 * error / fabs(expected);
-            metrics->pct_elements++;
-        }
-    }
+    return scores == DYNQ_SCORES_PROBABILITIES ? log(fmax((double)score, (double)FLT_MIN))
+                                               : (double)score;
 }
 
-static void add_cosine(dynq_metrics *metrics, size_t columns, const float *reference,
-                       const float *value)
+/* ln sum exp: what is taken from logits to make them logarithms of probabilities. The largest
+ * logit is taken out first, so that nothing overflows. */
+static double log_of_sum(const float *row, size_t columns, double largest, dynq_scores scores)
 {
-    double product = 0.0, reference_square = 0.0, value_square = 0.0;
+    double sum = 0.0;
     for (size_t c = 0; c < columns; c++) {
-        product += (double)reference[c] * (double)value[c];
-        reference_square += (double)reference[c] * (double)reference[c];
-        value_square += (double)value[c] * (double)value[c];
+        sum += exp(logit(row[c], scores) - largest);
     }
-    if (reference_square == 0.0 || value_square == 0.0) {
-        return;
-    }
-    /* One root of the product, so that the cosine of a row with itself is exactly 1. */
-    const double cosine = fmin(fmax(product / sqrt(reference_square * value_square), -1.0), 1.0);
-    if (metrics->cosine_rows == 0 || cosine < metrics->cosine_min) {
-        metrics->cosine_min = cosine;
-    }
-    metrics->cosine_sum += cosine;
-    metrics->cosine_rows++;
+    return largest + log(sum);
 }
 
-void dynq_metrics_add(dynq_metrics *metrics, size_t rows, size_t columns, const float *reference,
-                      size_t reference_stride, const float *value, size_t value_stride)
+void dynq_metrics_add_classes(dynq_metrics *metrics, dynq_scores scores, size_t rows,
+                              size_t columns, const float *reference, size_t reference_stride,
+                              const float *value, size_t value_stride)
 {
     if (columns == 0) {
         return;
@@ -61,14 +166,25 @@ void dynq_metrics_add(dynq_metrics *metrics, size_t rows, size_t columns, const 
     reference_stride = reference_stride == 0 ? columns : reference_stride;
     value_stride = value_stride == 0 ? columns : value_stride;
     for (size_t r = 0; r < rows; r++) {
-        const float *expected = reference + r * reference_stride,
-                    *actual = value + r * value_stride;
-        add_errors(metrics, columns, expected, actual);
-        add_cosine(metrics, columns, expected, actual);
-        metrics->top1_equal += largest_column(expected, columns) == largest_column(actual, columns);
+        const float *expected = reference + r * reference_stride;
+        const float *actual = value + r * value_stride;
+        const size_t right = largest_column(expected, columns);
+        const size_t answer = largest_column(actual, columns);
+        const double expected_sum =
+            log_of_sum(expected, columns, logit(expected[right], scores), scores);
+        const double actual_sum =
+            log_of_sum(actual, columns, logit(actual[answer], scores), scores);
+        double divergence = 0.0;
+        for (size_t c = 0; c < columns; c++) {
+            const double p = logit(expected[c], scores) - expected_sum;
+            divergence += exp(p) * (p - (logit(actual[c], scores) - actual_sum));
+        }
+        divergence = fmax(divergence, 0.0); /* only rounding makes it less */
+        metrics->top1_equal += right == answer;
+        metrics->divergence_sum += divergence;
+        metrics->divergence_max = fmax(metrics->divergence_max, divergence);
     }
-    metrics->rows += rows;
-    metrics->elements += (uint64_t)rows * columns;
+    metrics->class_rows += rows;
 }
 
 static double mean(double sum, uint64_t count)
@@ -94,6 +210,10 @@ dynq_metrics_summary dynq_metrics_result(const dynq_metrics *metrics)
         .max_abs_error = metrics->max_abs_error,
         .mean_abs_error = mean(metrics->abs_error, metrics->elements),
         .mean_abs_pct_error = mean(metrics->pct_error, metrics->pct_elements),
-        .top1_agreement = mean((double)metrics->top1_equal, metrics->rows),
+        .top1_agreement = mean((double)metrics->top1_equal, metrics->class_rows),
+        .divergence_mean = mean(metrics->divergence_sum, metrics->class_rows),
+        .divergence_max = metrics->class_rows > 0 ? metrics->divergence_max : (double)NAN,
+        .max_abs_row = metrics->max_abs_row,
+        .max_abs_column = metrics->max_abs_column,
     };
 }

@@ -188,6 +188,8 @@ static dynq_status run_batch(observer *self, size_t first, size_t count, dynq_er
     const float *expected = runner_output(reference, model_main_output(all->variants[0].model));
     dynq_metrics_add(&variant->output, runner_output_rows(&self->runner, output), columns, expected,
                      0, y, 0);
+    dynq_metrics_add_classes(&variant->output, DYNQ_SCORES_LOGITS,
+                             runner_output_rows(&self->runner, output), columns, expected, 0, y, 0);
     variant->requests += count;
     for (size_t r = 0; r < count && data->labels != NULL; r++) {
         variant->correct += (size_t)data->labels[first - data->first + r] ==
