@@ -125,5 +125,6 @@ void dynq_model_free(dynq_model *model)
     dynq_release(&allocator, model->outputs);
     dynq_release(&allocator, model->owned);
     dynq_file_close(&model->file, &allocator);
+    dynq_model_free(model->parent);
     dynq_release(&allocator, model);
 }

@@ -72,6 +72,7 @@ struct dynq_model {
     size_t attachment_count, attachment_capacity;
     void **owned; /* blocks of parameters that the model frees */
     size_t owned_count, owned_capacity;
+    dynq_model *parent; /* whose parameters are used, or NULL */
     dynq_file file; /* bytes == NULL: none, or borrowed from the caller; size 0: not from a file */
 };
 

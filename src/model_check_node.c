@@ -213,7 +213,9 @@ static void fill_shape(const dynq_model *model, dynq_node *node)
     }
     if (node->input_count == 0) {
         node->k = node->n;
-        node->domain = DYNQ_DOMAIN_TOKENS;
+        if (node->domain == 0) { /* inputs of isolated nodes bring their own */
+            node->domain = DYNQ_DOMAIN_TOKENS;
+        }
         return;
     }
     const dynq_node *x = &model->nodes[node->inputs[0]];

@@ -146,6 +146,10 @@ dynq_status dynq_model_save(const dynq_model *model, const char *path, dynq_erro
     if (model == NULL || path == NULL) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT, "dynq_model_save: model or path is NULL");
     }
+    if (model->parent != NULL) {
+        return dynq_fail(error, DYNQ_ERR_UNSUPPORTED,
+                         "%s: isolated nodes cannot be saved; save the model they are from", path);
+    }
     contents c;
     if (collect(model, &c) != DYNQ_OK) {
         return dynq_fail(error, DYNQ_ERR_MEMORY, "%s: out of memory for its header", path);

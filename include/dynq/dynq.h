@@ -10,6 +10,7 @@
 #include <dynq/calibration.h>
 #include <dynq/calibrator.h>
 #include <dynq/compare.h>
+#include <dynq/comparison.h>
 #include <dynq/cpu.h>
 #include <dynq/engine.h>
 #include <dynq/graph.h>

@@ -1,0 +1,232 @@
+/* Sessions and bindings of one variant of a comparison. */
+#include "src/comparison.h"
+
+#include "src/error.h"
+#include "src/isolate.h"
+
+static dynq_status out_of_memory(dynq_error *error)
+{
+    return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a comparison");
+}
+
+static dynq_status create_session(const dynq_compared *variant, dynq_model *model,
+                                  const dynq_tap *taps, size_t tap_count, dynq_session **session,
+                                  dynq_error *error)
+{
+    const dynq_comparison *all = variant->comparison;
+    const dynq_session_options options = {.size = sizeof options,
+                                          .max_rows = all->options.max_rows,
+                                          .max_segments = all->options.max_segments,
+                                          .threads = 1,
+                                          .pool = all->pool,
+                                          .kernel = all->options.kernel,
+                                          .engine = variant->engine,
+                                          .scope = variant->scope,
+                                          .allocator = &all->allocator,
+                                          .taps = taps,
+                                          .tap_count = tap_count};
+    return dynq_session_create(model, &options, session, error);
+}
+
+static size_t count_inputs(const dynq_model *model, size_t *only)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < model->node_count; i++) {
+        if (model->nodes[i].input_count == 0) {
+            *only = i;
+            count++;
+        }
+    }
+    return count;
+}
+
+/* The input of the variant that gets what the reference's `input` gets, or -1. */
+static long find_input(const dynq_compared *variant, const dynq_node *input)
+{
+    const dynq_model *model = variant->model;
+    size_t only = 0;
+    const size_t count = count_inputs(model, &only);
+    long found = dynq_model_find(model, input->name);
+    if (found >= 0 && model->nodes[found].input_count > 0) {
+        found = -1;
+    }
+    if (found < 0 && count == 1 && variant->comparison->input_count == 1) {
+        found = (long)only;
+    }
+    return found >= 0 && count == variant->comparison->input_count &&
+                   model->nodes[found].op == input->op && model->nodes[found].n == input->n
+               ? found
+               : -1;
+}
+
+static dynq_status bind_inputs(dynq_compared *variant, dynq_error *error)
+{
+    const dynq_comparison *all = variant->comparison;
+    for (size_t i = 0; i < all->input_count; i++) {
+        const dynq_node *input = &all->variants[0].model->nodes[all->inputs[i]];
+        const long found = find_input(variant, input);
+        if (found < 0) {
+            return dynq_fail(error, DYNQ_ERR_SHAPE,
+                             "comparison: variant %zu does not read the inputs of the reference, "
+                             "such as '%s' with %zu columns",
+                             (size_t)(variant - all->variants), input->name, input->n);
+        }
+        variant->bindings[i].slot =
+            dynq_session_slot(variant->session, variant->model->nodes[found].name);
+    }
+    return DYNQ_OK;
+}
+
+static dynq_status bind_outputs(dynq_compared *variant, dynq_error *error)
+{
+    dynq_comparison *all = variant->comparison;
+    const dynq_compared *reference = all->variants;
+    const dynq_model *model = variant->model;
+    const dynq_node *output = &model->nodes[model->outputs[variant->output].node];
+    const dynq_node *expected =
+        &reference->model->nodes[reference->model->outputs[reference->output].node];
+    if (output->n != expected->n || output->domain != expected->domain) {
+        return dynq_fail(error, DYNQ_ERR_SHAPE,
+                         "comparison: output '%s' of variant %zu has %zu columns for each of its "
+                         "%s, that of the reference %zu for each of its %s",
+                         model->outputs[variant->output].name, (size_t)(variant - reference),
+                         output->n, dynq_domain_name(output->domain), expected->n,
+                         dynq_domain_name(expected->domain));
+    }
+    variant->result =
+        dynq_alloc(&all->allocator, dynq_comparison_rows(all, output) * output->n, sizeof(float));
+    if (variant->result == NULL) {
+        return out_of_memory(error);
+    }
+    for (size_t i = 0; i < model->output_count; i++) {
+        variant->bindings[all->input_count + i].slot =
+            dynq_session_output_slot(variant->session, model->outputs[i].name);
+    }
+    return DYNQ_OK;
+}
+
+/* Whether the reference has every value that the node reads. */
+static bool has_values(const dynq_compared *variant, const dynq_node *node)
+{
+    bool has = true;
+    for (uint32_t i = 0; i < node->input_count; i++) {
+        const uint32_t value = node->inputs[i];
+        has = has && (variant->model->nodes[value].input_count == 0 || variant->entry[value] >= 0);
+    }
+    return has;
+}
+
+static bool choose_isolated(dynq_compared *variant, bool *wanted)
+{
+    long count = 0;
+    for (size_t i = 0; i < variant->node_count; i++) {
+        dynq_compared_node *entry = &variant->nodes[i];
+        const dynq_node *node = &variant->model->nodes[entry->node];
+        if (!entry->own_is_chain && dynq_node_can_be_isolated(node) && has_values(variant, node)) {
+            wanted[entry->node] = true;
+            entry->isolated = count++;
+        }
+    }
+    return count > 0;
+}
+
+/* The slot of the comparison that feeds an input of the variant. */
+static long slot_of(const dynq_compared *variant, size_t node)
+{
+    const dynq_comparison *all = variant->comparison;
+    for (size_t i = 0; i < all->input_count; i++) {
+        if (find_input(variant, &all->variants[0].model->nodes[all->inputs[i]]) == (long)node) {
+            return (long)i;
+        }
+    }
+    return -1;
+}
+
+static dynq_status bind_isolated(dynq_compared *variant, dynq_error *error)
+{
+    const dynq_allocator *allocator = &variant->comparison->allocator;
+    const dynq_model *model = variant->isolated;
+    variant->alone_inputs = dynq_alloc(allocator, model->node_count, sizeof *variant->alone_inputs);
+    variant->alone_bindings = dynq_alloc(allocator, model->node_count + model->output_count,
+                                         sizeof *variant->alone_bindings);
+    if (variant->alone_inputs == NULL || variant->alone_bindings == NULL) {
+        return out_of_memory(error);
+    }
+    for (size_t i = 0; i < model->node_count && model->nodes[i].input_count == 0; i++) {
+        const size_t node = (size_t)dynq_model_find(variant->model, model->nodes[i].name);
+        dynq_isolated_input *input = &variant->alone_inputs[variant->alone_input_count++];
+        *input = (dynq_isolated_input){.slot = -1};
+        if (variant->entry[node] >= 0) {
+            const dynq_compared_node *entry = &variant->nodes[variant->entry[node]];
+            input->reference = entry->reference;
+            input->scale = entry->scale;
+        } else {
+            input->slot = slot_of(variant, node);
+        }
+        variant->alone_bindings[i].slot = dynq_session_slot(variant->alone, model->nodes[i].name);
+    }
+    for (size_t i = 0; i < model->output_count; i++) {
+        variant->alone_bindings[variant->alone_input_count + i].slot =
+            dynq_session_output_slot(variant->alone, model->outputs[i].name);
+    }
+    return DYNQ_OK;
+}
+
+/* A session of the nodes that other nodes' errors reach. */
+static dynq_status isolate(dynq_compared *variant, dynq_error *error)
+{
+    const dynq_allocator *allocator = &variant->comparison->allocator;
+    bool *wanted = dynq_alloc(allocator, variant->model->node_count, sizeof *wanted);
+    if (wanted == NULL) {
+        return out_of_memory(error);
+    }
+    dynq_status status = DYNQ_OK;
+    if (choose_isolated(variant, wanted)) {
+        status = dynq_model_isolate_nodes(variant->model, wanted, &variant->isolated, error);
+    }
+    dynq_release(allocator, wanted);
+    if (status != DYNQ_OK || variant->isolated == NULL) {
+        return status;
+    }
+    status = create_session(variant, variant->isolated, NULL, 0, &variant->alone, error);
+    return status == DYNQ_OK ? bind_isolated(variant, error) : status;
+}
+
+dynq_status dynq_compared_start(dynq_compared *variant, dynq_error *error)
+{
+    const dynq_comparison *all = variant->comparison;
+    if (dynq_compared_list_nodes(variant) != DYNQ_OK) {
+        return out_of_memory(error);
+    }
+    dynq_status status = create_session(variant, variant->model, variant->taps, variant->tap_count,
+                                        &variant->session, error);
+    if (status != DYNQ_OK) {
+        return status;
+    }
+    variant->bindings = dynq_alloc(&all->allocator, all->input_count + variant->model->output_count,
+                                   sizeof(dynq_binding));
+    if (variant->bindings == NULL) {
+        return out_of_memory(error);
+    }
+    status = bind_inputs(variant, error);
+    if (status == DYNQ_OK) {
+        status = bind_outputs(variant, error);
+    }
+    return status == DYNQ_OK && variant != all->variants ? isolate(variant, error) : status;
+}
+
+void dynq_compared_stop(dynq_compared *variant)
+{
+    const dynq_allocator *allocator = &variant->comparison->allocator;
+    dynq_session_free(variant->session);
+    dynq_session_free(variant->alone);
+    dynq_model_free(variant->isolated);
+    dynq_model_free(variant->model);
+    dynq_release(allocator, variant->alone_bindings);
+    dynq_release(allocator, variant->alone_inputs);
+    dynq_release(allocator, variant->bindings);
+    dynq_release(allocator, variant->result);
+    dynq_release(allocator, variant->taps);
+    dynq_release(allocator, variant->nodes);
+    dynq_release(allocator, variant->entry);
+}
