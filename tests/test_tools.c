@@ -1,5 +1,4 @@
-/* Parts of the command that need no model: statistics, markup, plots, report, histogram. */
-#include "tools/histogram.h"
+/* Parts of the command that need no model: statistics, markup, plots, report. */
 #include "tools/markup.h"
 #include "tools/plot.h"
 #include "tools/report.h"
@@ -239,52 +238,6 @@ Test(tools, labels_do_not_collide)
         }
     }
     markup_free(&out);
-}
-
-Test(tools, histogram_counts_everything)
-{
-    static histogram seen;
-    const float first[] = {0, 0.5f, 0.25f, 0.75f};
-    const float second[] = {-3, 100, 0, 1, 0.5f, 0.125f};
-    memset(&seen, 0, sizeof seen);
-    histogram_add(&seen, 2, 2, first, 2);
-    histogram_add(&seen, 2, 2, second, 3); /* columns 0 and 1 of three */
-    cr_assert_eq(seen.rows, 4);
-    cr_assert_eq(seen.batches, 2);
-    cr_assert_eq(seen.min, -3);
-    cr_assert_eq(seen.max, 100);
-    cr_assert_eq(seen.row_lo, -3);
-    cr_assert_eq(seen.row_hi, 0.5 + 0.75 + 100 + 1);
-    cr_assert_eq(seen.batch_lo, -3);
-    cr_assert_eq(seen.batch_hi, 100.75);
-    uint64_t parts[4];
-    histogram_view(&seen, parts, 4);
-    cr_assert_eq(parts[0], 7);
-    cr_assert_eq(parts[1] + parts[2], 0);
-    cr_assert_eq(parts[3], 1);
-}
-
-Test(tools, histogram_widens_without_moving_values)
-{
-    static histogram seen;
-    memset(&seen, 0, sizeof seen);
-    float values[1000];
-    for (int i = 0; i < 1000; i++) {
-        values[i] = (float)(i - 500) / 500;
-    }
-    histogram_add(&seen, 1, 1000, values, 1000);
-    const float wide[] = {-8, 7.99f};
-    histogram_add(&seen, 1, 2, wide, 2);
-    uint64_t parts[16];
-    uint64_t sum = 0;
-    histogram_view(&seen, parts, 16);
-    for (int i = 0; i < 16; i++) {
-        sum += parts[i];
-    }
-    cr_assert_eq(sum, 1002);
-    cr_assert_eq(parts[0], 1);
-    cr_assert_eq(parts[15], 1);
-    cr_assert_geq(parts[7] + parts[8], 998);
 }
 
 static size_t files_in(const char *folder)

@@ -7,6 +7,9 @@
 #include "tools/allocate.h"
 #include "tools/output.h"
 
+/* What the rounds of one line take on average, when the caller does not say how many. */
+#define LINE_SECONDS 2.0
+
 #define PROGRESS_STEPS 1000
 /* Profiled runs: enough to average over, at most this long. */
 #define PROFILE_NS   300000000u
@@ -80,8 +83,8 @@ static dynq_status measure_point(const bench *self, const bench_point *point, ui
         timings[i] = (runner_timing){.runner = &runners[i], .batch = batch_of(self, point)};
     }
     if (status == DYNQ_OK) {
-        status = runner_measure(timings, self->line_count, (size_t)self->options->repeat, advance,
-                                work, error);
+        status = runner_measure(timings, self->line_count, (size_t)self->options->repeat,
+                                LINE_SECONDS * (double)self->line_count, advance, work, error);
     }
     for (size_t i = 0; i < self->line_count && status == DYNQ_OK; i++) {
         runs[i] = (bench_run){.line = &self->lines[i],

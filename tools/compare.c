@@ -55,7 +55,7 @@ static const option_entry entries[] = {
      .kind = OPTION_UNSIGNED,
      .offset = offsetof(compare_options, repeat),
      .argument = "N",
-     .help = "rounds of the latency measurement; 0: up to 100 in about two seconds a variant",
+     .help = "rounds of the latency measurement; 0: up to 100 in about six seconds",
      .initial = "0",
      .high = 1000000},
     {.name = "html",
@@ -229,7 +229,7 @@ static exit_code evaluate(comparison *self)
                                       .advance = advance,
                                       .context = &progress};
     dynq_status status = evaluate_accuracy(self->variants, self->count, &self->data, &options,
-                                           &self->inputs, &self->input_count, &error);
+                                           &self->results, &error);
     command_progress_end(&progress);
     if (status == DYNQ_OK) {
         progress = command_progress_begin("Timing", PROGRESS_STEPS, common->quiet);
@@ -314,7 +314,7 @@ static exit_code run(const command_call *call)
 {
     comparison self = {.call = call, .options = call->options};
     const exit_code code = compare_all(&self);
-    evaluate_free(self.variants, self.count);
+    evaluate_free(self.variants, self.count, &self.results);
     for (size_t v = 0; v < self.count; v++) {
         dynq_model_free(self.models[v]);
         free(self.names[v]);
@@ -322,7 +322,6 @@ static exit_code run(const command_call *call)
     requests_free(&self.x);
     requests_free(&self.calibration);
     free(self.labels);
-    free(self.inputs);
     return code;
 }
 

@@ -29,8 +29,7 @@ typedef struct comparison {
     size_t held_out;    /* requests at the beginning of x that calibrate, not evaluated */
     size_t calibrated;  /* requests; 0: nothing was calibrated here */
     evaluate_data data; /* the requests that are evaluated */
-    evaluate_input *inputs;
-    size_t input_count;
+    evaluate_results results;
 } comparison;
 
 /* The share of requests whose largest output is where the reference has it. NaN where that says
@@ -60,8 +59,8 @@ void compare_print_json(const comparison *self);
 const evaluate_node *compare_node(const evaluate_variant *variant, const char *name);
 /* Root mean square of the error relative to that of the values, in percent; NaN without values. */
 double compare_error_pct(const evaluate_node *node);
-/* Indices into self->inputs of the `limit` layers with the largest error in any variant, in the
- * order of the model; how many there are. */
+/* Indices into self->results.inputs of the `limit` layers with the largest error in any variant, in
+ * the order of the model; how many there are. */
 size_t compare_worst_layers(const comparison *self, size_t *layers, size_t limit);
 /* "int8-static-max: largest error in fc3 (2.1 %, 33.4 dB); it grows most in fc2 (0.8 to 1.9 %)". 0
  * for a variant without any error. */

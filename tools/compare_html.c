@@ -114,7 +114,7 @@ static void add_bars(report *page, const comparison *self)
     plot_series series[COMPARE_MAX_VARIANTS];
     double *values = allocate(self->count * MOST_BARS, sizeof *values);
     for (size_t i = 0; i < count; i++) {
-        names[i] = self->inputs[layers[i]].layer;
+        names[i] = self->results.inputs[layers[i]].layer;
     }
     for (size_t v = 1; v < self->count; v++) {
         double *own = values + v * MOST_BARS;
@@ -164,22 +164,51 @@ static size_t collect_ranges(const comparison *self, const evaluate_input *input
             request = (int)v;
         }
     }
-    const histogram *seen = &input->seen;
-    if (batch >= 0 && seen->batches > 0) {
-        const double batches = (double)seen->batches;
+    dynq_value_summary seen = {.size = sizeof seen};
+    if (dynq_calibration_summary(self->results.seen, input->value, &seen) != DYNQ_OK) {
+        return count;
+    }
+    if (batch >= 0) {
         snprintf(names[count], 160, "dynamic, mean of batches:");
-        ranges[count] =
-            (plot_range){names[count], seen->batch_lo / batches, seen->batch_hi / batches, batch};
+        ranges[count] = (plot_range){names[count], seen.batch_low, seen.batch_high, batch};
         count++;
     }
-    if (request >= 0 && seen->rows > 0) {
-        const double rows = (double)seen->rows;
+    if (request >= 0) {
         snprintf(names[count], 160, "dynamic, mean of requests:");
-        ranges[count] =
-            (plot_range){names[count], seen->row_lo / rows, seen->row_hi / rows, request};
+        ranges[count] = (plot_range){names[count], seen.row_low, seen.row_high, request};
         count++;
     }
     return count;
+}
+
+/* The smallest and largest values seen; 0 if there are none. */
+static int find_limits(const dynq_calibration *seen, const char *value, double *low, double *high)
+{
+    dynq_calibration_entry entry = {.size = sizeof entry};
+    for (size_t i = 0; dynq_calibration_get(seen, i, &entry) == DYNQ_OK; i++) {
+        if (strcmp(entry.value, value) == 0 && entry.rows > 0) {
+            *low = entry.min;
+            *high = entry.max;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Counts in SHOWN_BINS equal parts of [low, high]; a bin counts where its middle is. */
+static void count_bins(const dynq_histogram_view *view, double low, double high, uint64_t *counts)
+{
+    const double width = view->limit / DYNQ_HISTOGRAM_BINS;
+    const double scale = high > low ? SHOWN_BINS / (high - low) : 0;
+    memset(counts, 0, SHOWN_BINS * sizeof *counts);
+    for (int i = -DYNQ_HISTOGRAM_BINS; i <= DYNQ_HISTOGRAM_BINS; i++) {
+        const uint64_t count = i < 0   ? view->negative[-i - 1]
+                               : i > 0 ? view->positive[i - 1]
+                                       : view->zeros;
+        const double middle = i < 0 ? (i + 0.5) * width : i > 0 ? (i - 0.5) * width : 0;
+        const double place = fmin(fmax((middle - low) * scale, 0), SHOWN_BINS - 1);
+        counts[(size_t)place] += count;
+    }
 }
 
 static void add_histograms(report *page, const comparison *self)
@@ -187,17 +216,23 @@ static void add_histograms(report *page, const comparison *self)
     size_t layers[MOST_HISTOGRAMS];
     const size_t count = compare_worst_layers(self, layers, MOST_HISTOGRAMS);
     for (size_t i = 0; i < count; i++) {
-        const evaluate_input *input = &self->inputs[layers[i]];
+        const evaluate_input *input = &self->results.inputs[layers[i]];
         char title[320];
         char names[MAX_RANGES][160];
         plot_range ranges[MAX_RANGES];
         uint64_t bins[SHOWN_BINS];
+        dynq_histogram_view view = {.size = sizeof view};
+        double low = 0, high = 0;
+        if (dynq_calibration_histogram(self->results.seen, input->value, &view) != DYNQ_OK ||
+            !find_limits(self->results.seen, input->value, &low, &high)) {
+            continue;
+        }
         const size_t range_count = collect_ranges(self, input, names, ranges);
-        histogram_view(&input->seen, bins, SHOWN_BINS);
+        count_bins(&view, low, high, bins);
         snprintf(title, sizeof title, "%s reads %s", input->layer, input->value);
         report_figure_begin(page, title, NULL);
         plot_histogram(&page->body, title, "value (heights are logarithms of counts)", bins,
-                       SHOWN_BINS, input->seen.min, input->seen.max, ranges, range_count);
+                       SHOWN_BINS, low, high, ranges, range_count);
         report_figure_end(page);
     }
 }
@@ -299,11 +334,11 @@ exit_code compare_write_html(const comparison *self)
     add_cards(&page, self);
     report_section(&page, "End to end", NULL);
     add_scatter(&page, self);
-    if (self->count > 1 && self->input_count > 0) {
+    if (self->count > 1 && self->results.input_count > 0) {
         add_bars(&page, self);
     }
     add_variant_table(&page, self);
-    if (self->count > 1 && self->input_count > 0) {
+    if (self->count > 1 && self->results.input_count > 0) {
         add_layers(&page, self);
     }
     snprintf(text, sizeof text, "Made by dynq %s.", dynq_version());

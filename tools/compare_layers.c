@@ -29,7 +29,8 @@ static double worst_error(const comparison *self, size_t layer)
 {
     double worst = 0;
     for (size_t v = 1; v < self->count; v++) {
-        const evaluate_node *node = compare_node(&self->variants[v], self->inputs[layer].layer);
+        const evaluate_node *node =
+            compare_node(&self->variants[v], self->results.inputs[layer].layer);
         if (node != NULL) {
             worst = fmax(worst, compare_error_pct(node));
         }
@@ -46,7 +47,7 @@ static int compare_indices(const void *left, const void *right)
 
 size_t compare_worst_layers(const comparison *self, size_t *layers, size_t limit)
 {
-    const size_t total = self->input_count;
+    const size_t total = self->results.input_count;
     const size_t count = total < limit ? total : limit;
     double *errors = allocate(total, sizeof *errors);
     for (size_t i = 0; i < total; i++) {

@@ -208,7 +208,7 @@ static double largest_error(const comparison *self, const size_t *layers, size_t
     for (size_t i = 0; i < count; i++) {
         for (size_t v = 1; v < self->count; v++) {
             const evaluate_node *node =
-                compare_node(&self->variants[v], self->inputs[layers[i]].layer);
+                compare_node(&self->variants[v], self->results.inputs[layers[i]].layer);
             largest = node != NULL ? fmax(largest, compare_error_pct(node)) : largest;
         }
     }
@@ -223,7 +223,7 @@ static int has_long_names(const comparison *self, const size_t *layers, size_t c
 {
     size_t longest = 0;
     for (size_t i = 0; i < count; i++) {
-        const size_t width = table_display_width(self->inputs[layers[i]].layer);
+        const size_t width = table_display_width(self->results.inputs[layers[i]].layer);
         longest = width > longest ? width : longest;
     }
     return longest > LONG_NAME;
@@ -286,13 +286,13 @@ static void print_layers(const comparison *self)
     table_column(rows, "outside %", TABLE_RIGHT);
     table_column(rows, "error", TABLE_LEFT);
     for (size_t i = 0; i < count; i++) {
-        add_layer(rows, self, self->inputs[layers[i]].layer, long_names, largest);
+        add_layer(rows, self, self->results.inputs[layers[i]].layer, long_names, largest);
     }
     table_print(rows, self->call->common.format, stdout);
     table_free(rows);
-    if (count < self->input_count) {
+    if (count < self->results.input_count) {
         printf("The %zu layers with the largest error of %zu; --json and --html have all.\n", count,
-               self->input_count);
+               self->results.input_count);
     }
 }
 
@@ -327,7 +327,7 @@ void compare_print(const comparison *self)
     }
     puts("");
     print_variants(self);
-    if (self->count > 1 && self->input_count > 0) {
+    if (self->count > 1 && self->results.input_count > 0) {
         snprintf(
             text, sizeof text,
             "Error of each layer's result against %s, with what it got from the layers before:",

@@ -1,36 +1,15 @@
 #include "tools/evaluate.h"
 
 #include "tools/allocate.h"
+#include "tools/inputs.h"
 
+#include <dynq/comparison.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct observer observer;
-
-typedef struct evaluation {
-    evaluate_variant *variants;
-    observer *observers; /* of each variant */
-    size_t count;
-    const evaluate_data *data;
-    const evaluate_options *options;
-    size_t most_rows, most_requests; /* of a batch */
-    /* Of each node of the reference: its values in this batch, NULL for inputs. */
-    float **reference;
-    evaluate_input *inputs;
-    size_t *input_values; /* of each of `inputs`: the node that is read */
-    size_t input_count;
-} evaluation;
-
-/* What the taps of one variant share. */
-struct observer {
-    evaluation *evaluation;
-    size_t variant;
-    long *entry; /* of each node of the variant's model: its place in nodes, -1 for none */
-    dynq_tap *taps;
-    size_t tap_count;
-    runner runner;
-};
+/* All rounds of all variants take about so long, when the caller does not say how many. */
+#define LATENCY_SECONDS 6
 
 static dynq_node_info node_of(const dynq_model *model, size_t index)
 {
@@ -39,117 +18,48 @@ static dynq_node_info node_of(const dynq_model *model, size_t index)
     return info;
 }
 
-static int is_input(const dynq_node_info *node)
+static const char *main_output(const dynq_model *model)
 {
-    return node->op == DYNQ_OP_INPUT || node->op == DYNQ_OP_IDS;
+    const char *name = NULL;
+    dynq_model_output(model, model_main_output(model), &name, NULL);
+    return name;
 }
 
-/* Rows x columns floats of node `index`, seen while the variant ran or read by it from outside. */
-static void observe(void *context, size_t index, size_t rows, size_t columns, const float *values,
-                    size_t stride)
-{
-    const observer *self = context;
-    evaluation *all = self->evaluation;
-    evaluate_variant *variant = &all->variants[self->variant];
-    if (self->variant == 0) {
-        float *copy = all->reference[index];
-        for (size_t r = 0; r < rows && copy != NULL; r++) {
-            memcpy(copy + r * columns, values + r * stride, columns * sizeof *copy);
-        }
-        for (size_t i = 0; i < all->input_count; i++) {
-            if (all->input_values[i] == index) {
-                histogram_add(&all->inputs[i].seen, rows, columns, values, stride);
-            }
-        }
-    }
-    if (self->entry[index] >= 0) {
-        evaluate_node *node = &variant->nodes[self->entry[index]];
-        dynq_metrics_add(&node->metrics, rows, columns, all->reference[node->reference], 0, values,
-                         stride);
-    }
-    for (size_t i = 0; i < variant->node_count; i++) {
-        evaluate_node *node = &variant->nodes[i];
-        if (node->info.range.kind != DYNQ_RANGE_STATIC || node->info.inputs[0] != index) {
-            continue;
-        }
-        const float lo = node->info.range.lo;
-        const float hi = node->info.range.hi;
-        node->inputs += (uint64_t)rows * columns;
-        for (size_t r = 0; r < rows; r++) {
-            for (size_t c = 0; c < columns; c++) {
-                const float value = values[r * stride + c];
-                node->outside += value < lo || value > hi;
-            }
-        }
-    }
-}
+/* ---- accuracy ---- */
 
-/* Lists the nodes that the variant shares with the reference. */
-static void match_nodes(observer *self)
-{
-    const dynq_model *reference = self->evaluation->variants[0].model;
-    evaluate_variant *variant = &self->evaluation->variants[self->variant];
-    const size_t total = dynq_model_node_count(variant->model);
-    self->entry = allocate(total, sizeof *self->entry);
-    self->taps = allocate(total, sizeof *self->taps);
-    variant->nodes = allocate(total, sizeof *variant->nodes);
-    for (size_t i = 0; i < total; i++) {
-        const dynq_node_info info = node_of(variant->model, i);
-        self->entry[i] = -1;
-        variant->weight_bytes += info.weight_bytes;
-        if (is_input(&info)) {
-            continue;
-        }
-        self->taps[self->tap_count++] =
-            (dynq_tap){.node = info.name, .function = observe, .context = self};
-        const long twin = dynq_model_find(reference, info.name);
-        if (twin >= 0 && node_of(reference, (size_t)twin).n == info.n &&
-            node_of(reference, (size_t)twin).domain == info.domain) {
-            self->entry[i] = (long)variant->node_count;
-            variant->nodes[variant->node_count++] = (evaluate_node){
-                .info = info, .reference = twin, .input = self->entry[info.inputs[0]]};
-        }
-    }
-}
+typedef struct evaluation {
+    evaluate_variant *variants;
+    size_t count;
+    const evaluate_data *data;
+    dynq_comparison *comparison;
+    size_t *offsets; /* of a batch, from 0 */
+} evaluation;
 
-static void list_inputs(evaluation *self)
+static dynq_status create(evaluation *self, const evaluate_options *options, dynq_error *error)
 {
-    const dynq_model *model = self->variants[0].model;
-    const size_t total = dynq_model_node_count(model);
-    self->reference = allocate(total, sizeof *self->reference);
-    self->inputs = allocate(total, sizeof *self->inputs);
-    self->input_values = allocate(total, sizeof *self->input_values);
-    for (size_t i = 0; i < total; i++) {
-        const dynq_node_info info = node_of(model, i);
-        if (!is_input(&info)) {
-            const size_t rows =
-                info.domain == DYNQ_DOMAIN_SEGMENTS ? self->most_requests : self->most_rows;
-            self->reference[i] = allocate(rows * info.n, sizeof(float));
-        }
-        if (info.op == DYNQ_OP_LINEAR) {
-            const dynq_node_info value = node_of(model, info.inputs[0]);
-            self->inputs[self->input_count].layer = info.name;
-            self->inputs[self->input_count].value = value.name;
-            self->input_values[self->input_count++] = info.inputs[0];
-        }
+    const evaluate_data *data = self->data;
+    size_t rows = 0, together = 0;
+    requests_largest_batch(data->requests, data->first, data->first + data->count, options->batch,
+                           &rows, &together);
+    const dynq_comparison_options limits = {.size = sizeof limits,
+                                            .max_rows = rows,
+                                            .max_segments = together,
+                                            .threads = options->threads,
+                                            .kernel = options->kernel};
+    dynq_variant *variants = allocate(self->count, sizeof *variants);
+    for (size_t v = 0; v < self->count; v++) {
+        const evaluate_variant *variant = &self->variants[v];
+        variants[v] = (dynq_variant){.size = sizeof *variants,
+                                     .model = variant->model,
+                                     .engine = variant->engine,
+                                     .scope = variant->scope,
+                                     .output = main_output(variant->model)};
     }
-}
-
-static dynq_status start(observer *self, dynq_error *error)
-{
-    const evaluate_options *options = self->evaluation->options;
-    const evaluate_variant *variant = &self->evaluation->variants[self->variant];
-    match_nodes(self);
-    const dynq_session_options session = {.size = sizeof session,
-                                          .max_rows = self->evaluation->most_rows,
-                                          .max_segments = self->evaluation->most_requests,
-                                          .threads = options->threads,
-                                          .kernel = options->kernel,
-                                          .engine = variant->engine,
-                                          .scope = variant->scope,
-                                          .taps = self->taps,
-                                          .tap_count = self->tap_count};
-    return runner_create(variant->model, &session, &self->runner, error);
+    const dynq_status status =
+        dynq_comparison_create(variants, self->count, &limits, &self->comparison, error);
+    free(variants);
+    self->offsets = allocate(together + 1, sizeof *self->offsets);
+    return status;
 }
 
 static size_t index_of_largest(const float *row, size_t columns)
@@ -161,101 +71,204 @@ static size_t index_of_largest(const float *row, size_t columns)
     return best;
 }
 
-/* Runs `count` requests from `first` on through one variant. */
-static dynq_status run_batch(observer *self, size_t first, size_t count, dynq_error *error)
+/* |y - reference| / |reference|; NaN where the reference is 0. */
+static double relative_error(const float *reference, const float *y, size_t count)
 {
-    const evaluation *all = self->evaluation;
-    const evaluate_data *data = all->data;
-    evaluate_variant *variant = &all->variants[self->variant];
-    const void *x = requests_at(data->requests, first);
-    const runner_batch batch = {
-        .inputs = &x, .offsets = data->requests->offsets + first, .segments = count};
-    const dynq_status status = runner_run(&self->runner, &batch, error);
-    if (status != DYNQ_OK) {
-        return status;
+    double noise = 0, signal = 0;
+    for (size_t i = 0; i < count; i++) {
+        const double error = (double)y[i] - (double)reference[i];
+        noise += error * error;
+        signal += (double)reference[i] * (double)reference[i];
     }
-    const size_t total = dynq_model_node_count(variant->model);
-    for (size_t i = 0; i < total; i++) {
-        if (node_of(variant->model, i).op == DYNQ_OP_INPUT) {
-            const size_t columns = data->requests->columns;
-            observe(self, i, self->runner.rows, columns, x, columns);
-        }
-    }
-    const size_t output = model_main_output(variant->model);
-    const size_t columns = self->runner.outputs[output].columns;
-    const float *y = runner_output(&self->runner, output);
-    const runner *reference = &all->observers[0].runner;
-    const float *expected = runner_output(reference, model_main_output(all->variants[0].model));
-    dynq_metrics_add(&variant->output, runner_output_rows(&self->runner, output), columns, expected,
-                     0, y, 0);
-    dynq_metrics_add_classes(&variant->output, DYNQ_SCORES_LOGITS,
-                             runner_output_rows(&self->runner, output), columns, expected, 0, y, 0);
-    variant->requests += count;
-    for (size_t r = 0; r < count && data->labels != NULL; r++) {
-        variant->correct += (size_t)data->labels[first - data->first + r] ==
-                            index_of_largest(y + r * columns, columns);
-    }
-    return DYNQ_OK;
+    return signal > 0 ? sqrt(noise / signal) : NAN;
 }
 
-static dynq_status run_all(evaluation *self, dynq_error *error)
+/* What is known of each request of a batch: its error, and whether it has the right class. */
+static void add_requests(evaluation *self, size_t v, size_t first, size_t count)
 {
-    const evaluate_options *options = self->options;
+    const evaluate_data *data = self->data;
+    evaluate_variant *variant = &self->variants[v];
+    size_t rows = 0, columns = 0;
+    const float *y = dynq_comparison_output(self->comparison, v, &rows, &columns);
+    const float *reference = dynq_comparison_output(self->comparison, 0, NULL, NULL);
+    const int by_request = rows == count;
+    for (size_t r = 0; r < count; r++) {
+        const size_t row = by_request ? r : self->offsets[r];
+        const size_t end = by_request ? r + 1 : self->offsets[r + 1];
+        variant->errors[first - data->first + r] =
+            relative_error(reference + row * columns, y + row * columns, (end - row) * columns);
+        if (data->labels != NULL) {
+            variant->correct += (size_t)data->labels[first - data->first + r] ==
+                                index_of_largest(y + row * columns, columns);
+        }
+    }
+    variant->requests += count;
+}
+
+/* Runs `count` requests from `first` on through all variants. */
+static dynq_status run_batch(evaluation *self, size_t first, size_t count, dynq_error *error)
+{
+    const requests *set = self->data->requests;
+    for (size_t i = 0; i <= count; i++) {
+        self->offsets[i] = set->offsets[first + i] - set->offsets[first];
+    }
+    const dynq_batch batch = {.size = sizeof batch,
+                              .rows = self->offsets[count],
+                              .segments = count,
+                              .offsets = self->offsets};
+    /* The only input; a binding's data is not const because outputs use it too. */
+    const dynq_binding input = {.slot = 0,
+                                .data = (void *)(uintptr_t)requests_at(set, first),
+                                .bytes = batch.rows * set->columns * sizeof(float)};
+    const dynq_status status = dynq_comparison_run(self->comparison, &batch, &input, 1, error);
+    for (size_t v = 0; v < self->count && status == DYNQ_OK; v++) {
+        add_requests(self, v, first, count);
+    }
+    return status;
+}
+
+static dynq_status run_all(evaluation *self, const evaluate_options *options, dynq_error *error)
+{
     const evaluate_data *data = self->data;
     const size_t end = data->first + data->count;
-    for (size_t first = data->first; first < end;) {
+    dynq_status status = DYNQ_OK;
+    for (size_t first = data->first; first < end && status == DYNQ_OK;) {
         const size_t count = requests_batch(data->requests, first, end, options->batch);
-        for (size_t v = 0; v < self->count; v++) {
-            const dynq_status status = run_batch(&self->observers[v], first, count, error);
-            if (status != DYNQ_OK) {
-                return status;
-            }
-        }
+        status = run_batch(self, first, count, error);
         first += count;
         if (options->advance != NULL) {
             options->advance(options->context, (double)(first - data->first) / (double)data->count);
         }
     }
-    return DYNQ_OK;
+    return status;
+}
+
+/* The place of the node that `index` reads among the variant's nodes before it, or -1. */
+static long input_of(const evaluate_variant *variant, const dynq_node_info *info)
+{
+    const char *name = node_of(variant->model, info->inputs[0]).name;
+    for (size_t i = 0; i < variant->node_count; i++) {
+        if (strcmp(variant->nodes[i].info.name, name) == 0) {
+            return (long)i;
+        }
+    }
+    return -1;
+}
+
+static void take_nodes(const evaluation *self, size_t v)
+{
+    evaluate_variant *variant = &self->variants[v];
+    const size_t count = dynq_comparison_node_count(self->comparison, v);
+    variant->output = dynq_comparison_metrics(self->comparison, v);
+    variant->nodes = allocate(count, sizeof *variant->nodes);
+    for (size_t i = 0; i < count; i++) {
+        dynq_comparison_node node = {.size = sizeof node};
+        dynq_comparison_get(self->comparison, v, i, &node);
+        const dynq_node_info info = node_of(variant->model, node.node);
+        evaluate_node *one = &variant->nodes[i];
+        *one = (evaluate_node){.info = info,
+                               .reference = (long)node.reference,
+                               .input = input_of(variant, &info),
+                               .metrics = node.chain,
+                               .own = node.own,
+                               .inputs = node.inputs,
+                               .outside = node.outside};
+        if (dynq_model_headroom(variant->model, node.node, NULL, &one->headroom_bits) != DYNQ_OK) {
+            one->headroom_bits = NAN;
+        }
+        variant->node_count++;
+    }
+    for (size_t i = 0; i < dynq_model_node_count(variant->model); i++) {
+        variant->weight_bytes += node_of(variant->model, i).weight_bytes;
+    }
+}
+
+/* What the linear layers of the reference read. */
+static dynq_status take_inputs(const evaluation *self, evaluate_results *results, dynq_error *error)
+{
+    const dynq_model *model = self->variants[0].model;
+    const size_t total = dynq_model_node_count(model);
+    results->inputs = allocate(total, sizeof *results->inputs);
+    for (size_t i = 0; i < total; i++) {
+        const dynq_node_info info = node_of(model, i);
+        if (info.op == DYNQ_OP_LINEAR) {
+            results->inputs[results->input_count++] =
+                (evaluate_input){.layer = info.name, .value = node_of(model, info.inputs[0]).name};
+        }
+    }
+    const dynq_status status = dynq_calibration_create(model, NULL, &results->seen, error);
+    return status == DYNQ_OK ? dynq_calibration_merge(results->seen,
+                                                      dynq_comparison_seen(self->comparison), error)
+                             : status;
 }
 
 dynq_status evaluate_accuracy(evaluate_variant *variants, size_t count, const evaluate_data *data,
-                              const evaluate_options *options, evaluate_input **inputs,
-                              size_t *input_count, dynq_error *error)
+                              const evaluate_options *options, evaluate_results *results,
+                              dynq_error *error)
 {
-    evaluation self = {.variants = variants, .count = count, .data = data, .options = options};
-    observer *observers = allocate(count, sizeof *observers);
-    dynq_status status = DYNQ_OK;
-    self.observers = observers;
-    requests_largest_batch(data->requests, data->first, data->first + data->count, options->batch,
-                           &self.most_rows, &self.most_requests);
-    list_inputs(&self);
-    for (size_t v = 0; v < count && status == DYNQ_OK; v++) {
-        observers[v] = (observer){.evaluation = &self, .variant = v};
-        status = start(&observers[v], error);
+    evaluation self = {.variants = variants, .count = count, .data = data};
+    *results = (evaluate_results){0};
+    dynq_status status = create(&self, options, error);
+    for (size_t v = 0; v < count; v++) {
+        variants[v].errors = allocate(data->count, sizeof *variants[v].errors);
     }
     if (status == DYNQ_OK) {
-        status = run_all(&self, error);
+        status = run_all(&self, options, error);
     }
-    for (size_t v = 0; v < count; v++) {
-        runner_free(&observers[v].runner);
-        free(observers[v].entry);
-        free(observers[v].taps);
+    for (size_t v = 0; v < count && status == DYNQ_OK; v++) {
+        take_nodes(&self, v);
     }
-    free(observers);
-    for (size_t i = 0; i < dynq_model_node_count(variants[0].model); i++) {
-        free(self.reference[i]);
+    if (status == DYNQ_OK) {
+        status = take_inputs(&self, results, error);
     }
-    free(self.reference);
-    free(self.input_values);
-    if (status != DYNQ_OK) {
-        free(self.inputs);
-        return status;
-    }
-    *inputs = self.inputs;
-    *input_count = self.input_count;
-    return DYNQ_OK;
+    dynq_comparison_free(self.comparison);
+    free(self.offsets);
+    return status;
 }
+
+/* ---- batch effect ---- */
+
+dynq_status evaluate_batch_effects(evaluate_variant *variants, size_t count,
+                                   const evaluate_data *data, const evaluate_options *options,
+                                   size_t most_requests, size_t batches, dynq_error *error)
+{
+    const requests *set = data->requests;
+    const void *x = requests_at(set, data->first);
+    size_t *offsets = allocate(data->count + 1, sizeof *offsets);
+    for (size_t i = 0; i <= data->count; i++) {
+        offsets[i] = set->offsets[data->first + i] - set->offsets[data->first];
+    }
+    const dynq_request_set all = {
+        .size = sizeof all, .count = data->count, .offsets = offsets, .inputs = &x};
+    dynq_status status = DYNQ_OK;
+    for (size_t v = 0; v < count && status == DYNQ_OK; v++) {
+        evaluate_variant *variant = &variants[v];
+        const dynq_batch_effect_options effect = {.size = sizeof effect,
+                                                  .engine = variant->engine,
+                                                  .scope = variant->scope,
+                                                  .output = main_output(variant->model),
+                                                  .requests = most_requests,
+                                                  .rounds = batches,
+                                                  .together = options->batch,
+                                                  .most_rows = set->most_rows,
+                                                  .threads = options->threads,
+                                                  .kernel = options->kernel};
+        dynq_batch_effect_result result = {.size = sizeof result};
+        status = dynq_batch_effect(variant->model, &all, &effect, &result, error);
+        variant->batch_effect = (evaluate_batch_effect){.requests = result.requests,
+                                                        .batches = result.rounds,
+                                                        .mean = result.mean,
+                                                        .worst = result.worst,
+                                                        .identical = result.identical};
+        if (options->advance != NULL) {
+            options->advance(options->context, (double)(v + 1) / (double)count);
+        }
+    }
+    free(offsets);
+    return status;
+}
+
+/* ---- latency ---- */
 
 /* A session of one variant on one engine. */
 typedef struct contestant {
@@ -301,8 +314,8 @@ dynq_status evaluate_latency(evaluate_variant *variants, size_t count, const eva
         }
     }
     if (status == DYNQ_OK) {
-        status = runner_measure(lines, line_count, options->repeat, options->advance,
-                                options->context, error);
+        status = runner_measure(lines, line_count, options->repeat, LATENCY_SECONDS,
+                                options->advance, options->context, error);
     }
     for (size_t i = 0; i < line_count; i++) {
         evaluate_variant *variant = all[i].variant;
@@ -318,13 +331,18 @@ dynq_status evaluate_latency(evaluate_variant *variants, size_t count, const eva
     return status;
 }
 
-void evaluate_free(evaluate_variant *variants, size_t count)
+void evaluate_free(evaluate_variant *variants, size_t count, evaluate_results *results)
 {
     for (size_t v = 0; v < count; v++) {
         free(variants[v].nodes);
+        free(variants[v].errors);
         variants[v].nodes = NULL;
+        variants[v].errors = NULL;
         variants[v].node_count = 0;
     }
+    free(results->inputs);
+    dynq_calibration_free(results->seen);
+    *results = (evaluate_results){0};
 }
 
 double evaluate_share_correct(const evaluate_variant *variant, const evaluate_data *data)

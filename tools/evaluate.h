@@ -3,10 +3,10 @@
 #ifndef DYNQ_TOOLS_EVALUATE_H
 #define DYNQ_TOOLS_EVALUATE_H
 
-#include "tools/histogram.h"
 #include "tools/requests.h"
 #include "tools/runner.h"
 
+#include <dynq/calibration.h>
 #include <dynq/compare.h>
 #include <dynq/engine.h>
 #include <dynq/model.h>
@@ -61,9 +61,15 @@ typedef struct evaluate_variant {
 /* What a linear layer of the reference reads. */
 typedef struct evaluate_input {
     const char *layer; /* its name */
-    const char *value; /* the name of the node it reads */
-    histogram seen;
+    const char
+        *value; /* the name of the node it reads: of the statistics in evaluate_results.seen */
 } evaluate_input;
+
+typedef struct evaluate_results {
+    evaluate_input *inputs; /* of each linear layer of the reference */
+    size_t input_count;
+    dynq_calibration *seen; /* statistics of what they read, over the evaluated requests */
+} evaluate_results;
 
 /* Requests [first, first + count) for the model's only input. */
 typedef struct evaluate_data {
@@ -82,19 +88,23 @@ typedef struct evaluate_options {
     void *context;
 } evaluate_options;
 
-/* Runs every batch through the reference and then through each variant, both with taps, and adds
- * up. *inputs receives one entry for each linear layer of the reference, to be freed with free().
- * The caller frees the results with evaluate_free() on success and on failure. */
+/* Runs every batch through the reference and then through each variant, and adds up. The caller
+ * frees the results with evaluate_free() on success and on failure. */
 dynq_status evaluate_accuracy(evaluate_variant *variants, size_t count, const evaluate_data *data,
-                              const evaluate_options *options, evaluate_input **inputs,
-                              size_t *input_count, dynq_error *error);
+                              const evaluate_options *options, evaluate_results *results,
+                              dynq_error *error);
+
+/* Runs up to `most_requests` requests alone and in `batches` random batches each. */
+dynq_status evaluate_batch_effects(evaluate_variant *variants, size_t count,
+                                   const evaluate_data *data, const evaluate_options *options,
+                                   size_t most_requests, size_t batches, dynq_error *error);
 
 /* Measures one batch in sessions of their own, without taps, interleaved between the variants. */
 dynq_status evaluate_latency(evaluate_variant *variants, size_t count, const evaluate_data *data,
                              const evaluate_options *options, dynq_error *error);
 
-/* Frees the results of the variants, not their models. */
-void evaluate_free(evaluate_variant *variants, size_t count);
+/* Frees the results, not the variants' models. */
+void evaluate_free(evaluate_variant *variants, size_t count, evaluate_results *results);
 
 /* Share of the requests with the right class, NaN without labels. */
 double evaluate_share_correct(const evaluate_variant *variant, const evaluate_data *data);

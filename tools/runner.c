@@ -7,12 +7,12 @@
 
 /* A repetition this long makes the clock and one interrupt small. */
 #define REPETITION_NS 1e6
-/* Runs before anything is timed: caches, page tables, clocks, an engine's primitives. */
+/* Runs before anything is timed: caches, page tables, clocks, an engine's primitives. Long runs
+ * need fewer. */
 #define WARM_UP_RUNS 3
-/* What one line may take when the caller does not say how many rounds: two seconds. */
-#define LINE_NS      2e9
+#define LONG_RUN_NS  2e7
 #define MOST_ROUNDS  100
-#define LEAST_ROUNDS 10
+#define LEAST_ROUNDS 5
 
 dynq_status runner_create(dynq_model *model, const dynq_session_options *options, runner *self,
                           dynq_error *error)
@@ -111,7 +111,7 @@ static dynq_status prepare(runner_timing *line, double *repetition_ns, dynq_erro
     dynq_status status = time_runs(line, 1, &ns, error);
     line->first_ms = 1e-6 * ns;
     if (status == DYNQ_OK) {
-        status = time_runs(line, WARM_UP_RUNS - 1, &ns, error);
+        status = time_runs(line, ns > LONG_RUN_NS ? 1 : WARM_UP_RUNS - 1, &ns, error);
     }
     for (line->inner = 1; status == DYNQ_OK;) {
         status = time_runs(line, line->inner, &ns, error);
@@ -125,31 +125,31 @@ static dynq_status prepare(runner_timing *line, double *repetition_ns, dynq_erro
     return status;
 }
 
-static size_t rounds_of(size_t repeat, double longest_ns)
+static size_t rounds_of(size_t repeat, double seconds, double round_ns)
 {
     if (repeat > 0) {
         return repeat;
     }
-    const double rounds = LINE_NS / fmax(longest_ns, 1);
+    const double rounds = 1e9 * seconds / fmax(round_ns, 1);
     return rounds < LEAST_ROUNDS  ? LEAST_ROUNDS
            : rounds > MOST_ROUNDS ? MOST_ROUNDS
                                   : (size_t)rounds;
 }
 
-dynq_status runner_measure(runner_timing *lines, size_t count, size_t repeat,
+dynq_status runner_measure(runner_timing *lines, size_t count, size_t repeat, double seconds,
                            void (*advance)(void *context, double share), void *context,
                            dynq_error *error)
 {
-    double longest_ns = 0;
+    double round_ns = 0;
     for (size_t i = 0; i < count; i++) {
         double ns = 0;
         const dynq_status status = prepare(&lines[i], &ns, error);
         if (status != DYNQ_OK) {
             return status;
         }
-        longest_ns = fmax(longest_ns, ns);
+        round_ns += ns;
     }
-    const size_t rounds = rounds_of(repeat, longest_ns);
+    const size_t rounds = rounds_of(repeat, seconds, round_ns);
     double *samples = allocate(count * rounds, sizeof *samples);
     dynq_status status = DYNQ_OK;
     for (size_t round = 0; round < rounds && status == DYNQ_OK; round++) {

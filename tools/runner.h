@@ -53,9 +53,9 @@ typedef struct runner_timing {
 /* Measures all lines side by side, interleaved in rounds: each round has one repetition of every
  * line, in reversed order every other round, so that a slow moment of the machine hits all alike. A
  * repetition is as many runs as take about a millisecond. `repeat` rounds; 0: up to 100, fewer
- * where they would take long, never fewer than 10. `advance` (may be NULL) is called after every
- * round with the share that is done. */
-dynq_status runner_measure(runner_timing *lines, size_t count, size_t repeat,
+ * where all of them would take longer than `seconds`, never fewer than 5. `advance` (may be NULL)
+ * is called after every round with the share that is done. */
+dynq_status runner_measure(runner_timing *lines, size_t count, size_t repeat, double seconds,
                            void (*advance)(void *context, double share), void *context,
                            dynq_error *error);
 
