@@ -1,5 +1,6 @@
 #include "src/quantize.h"
 
+#include "src/calibrate.h"
 #include "src/cpu.h"
 #include "src/error.h"
 #include "src/options.h"
@@ -218,6 +219,9 @@ dynq_status dynq_quantize(const dynq_model *model, const dynq_quantize_options *
             "quantize options: size is not set, or a field is unknown to this version");
     }
     dynq_status status = dynq_quantize_check_options(model, &o, error);
+    if (status == DYNQ_OK && o.calibration != NULL) {
+        status = dynq_calibration_check_model(o.calibration, model, error);
+    }
     if (status != DYNQ_OK) {
         return status;
     }
