@@ -92,8 +92,9 @@ dynq_status dynq_calibration_range(const dynq_calibration *calibration, const ch
         return DYNQ_OK;
     case DYNQ_METHOD_AVERAGE: return average_range(statistics, lo, hi, error);
     default:
-        return dynq_fail(error, DYNQ_ERR_UNSUPPORTED, "calibration: method '%s'",
-                         dynq_calibration_method_name(complete.method));
+        dynq_histogram_range(statistics->histogram, statistics->min, statistics->max, &complete, lo,
+                             hi);
+        return DYNQ_OK;
     }
 }
 
