@@ -18,8 +18,8 @@ dynq_quantize_rule dynq_quantize_wish(const dynq_quantize_options *o, const dynq
 dynq_status dynq_quantize_weights(dynq_model *model, dynq_node *node, const float *weight,
                                   const dynq_quantize_rule *wish, dynq_error *error);
 /* Corrects the bias of the node, which has its weights and a copy of its bias (or none) already:
- * takes away what codes in the place of `weight` change the mean of each output, over the mean
- * inputs that the calibration has of value `input`. */
+ * takes away the systematic part of what codes in the place of `weight` change of each output, over
+ * the inputs that the calibration has of value `input`. */
 dynq_status dynq_quantize_correct_bias(dynq_model *model, dynq_node *node, const float *weight,
                                        const dynq_calibration *calibration, const char *input,
                                        dynq_error *error);

@@ -1,6 +1,8 @@
 /* Bias correction (Nagel et al., 2019, "Data-Free Quantization Through Weight Equalization and Bias
- * Correction"): errors of weights times the mean input are the same in every row, so the bias can
- * take them away. */
+ * Correction"): errors of weights times the mean input are in every row, so the bias can take them
+ * away. Where they are the mean of a few large errors and of nothing elsewhere, as with inputs that
+ * are outliers in some rows, that would put an error into all other rows. So the mean counts by its
+ * share in the squared error. */
 #include "src/quantize.h"
 
 #include "src/error.h"
@@ -8,19 +10,23 @@
 
 #include <math.h>
 
-/* The mean error of one output: of (code * scale - w) times the inputs whose sums over `rows` rows
- * are sum[k]. One fixed order of sums. */
-static double mean_error(const dynq_node *node, size_t column, const float *w, const double *sum,
-                         uint64_t rows)
+/* What the bias of one output takes away of the error that (code * scale - w) makes over the inputs
+ * of the calibration: mean * mean^2 / (mean^2 + variance), as if columns of inputs did not depend
+ * on each other. One fixed order of sums. */
+static double correction(const dynq_node *node, size_t column, const float *w,
+                         const dynq_column_view *inputs)
 {
     const size_t kpad = dynq_packed_k(node->k);
-    const double scale = (double)node->weight_scale[column];
-    double error = 0.0;
+    const double scale = (double)node->weight_scale[column], rows = (double)inputs->rows;
+    double mean = 0.0, variance = 0.0;
     for (size_t i = 0; i < node->k; i++) {
         const double restored = scale * dynq_packed_code(node->packed, kpad, column, i);
-        error += (restored - (double)w[i]) * sum[i];
+        const double error = restored - (double)w[i], input = inputs->sum[i] / rows;
+        mean += error * input;
+        variance += error * error * fmax(0.0, inputs->sum_of_squares[i] / rows - input * input);
     }
-    return error / (double)rows;
+    const double square = mean * mean;
+    return square > 0.0 ? mean * (square / (square + variance)) : 0.0;
 }
 
 dynq_status dynq_quantize_correct_bias(dynq_model *model, dynq_node *node, const float *weight,
@@ -51,7 +57,7 @@ dynq_status dynq_quantize_correct_bias(dynq_model *model, dynq_node *node, const
     }
     for (size_t n = 0; n < node->n; n++) {
         const double before = node->bias == NULL ? 0.0 : (double)node->bias[n];
-        bias[n] = (float)(before - mean_error(node, n, weight + n * node->k, view.sum, view.rows));
+        bias[n] = (float)(before - correction(node, n, weight + n * node->k, &view));
         if (!isfinite(bias[n])) {
             return dynq_fail(error, DYNQ_ERR_NOT_FINITE,
                              "node '%s': its corrected bias overflows at column %zu", node->name,

@@ -57,8 +57,9 @@ typedef struct dynq_quantize_options {
     dynq_switch clip_ranges;  /* on: a dynamic range is cut to what `clip_method` chooses from the
                                * calibration, so that one outlier does not cost all others; 0: off */
     dynq_calibration_method clip_method; /* 0: mse */
-    dynq_switch correct_bias; /* on: takes the mean error that quantized weights make, over the
-                               * calibration's mean inputs, away from the bias; 0: off */
+    dynq_switch correct_bias; /* on: takes the mean error that quantized weights make over the
+                               * calibration's inputs away from the bias, by its share in the
+                               * squared error: mean^2 / (mean^2 + variance); 0: off */
     const dynq_quantize_rule *rules;
     size_t rule_count;
     const dynq_allocator *allocator; /* of the new model */
