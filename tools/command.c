@@ -273,7 +273,9 @@ exit_code command_main(const command *self, int argc, char **argv)
         command_call call = {.command = self,
                              .options = own,
                              .arguments = (const char *const *)(argv + first),
-                             .argument_count = (size_t)(argc - first)};
+                             .argument_count = (size_t)(argc - first),
+                             .words = (const char *const *)argv,
+                             .word_count = (size_t)argc};
         code = check_arguments(self, argc, argv, first);
         if (code == EXIT_CODE_DONE) {
             code = check_common(self, &typed, &call.common);

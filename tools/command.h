@@ -44,6 +44,9 @@ typedef struct command_call {
     const void *options;          /* the subcommand's own struct, options_size bytes */
     const char *const *arguments; /* those that are not options */
     size_t argument_count;
+    const char *const *words; /* all of it as it was typed, the subcommand's name first; options may
+                               * have been moved before the arguments */
+    size_t word_count;
 } command_call;
 
 /* A subcommand. Example of its file:

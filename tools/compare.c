@@ -1,18 +1,18 @@
 #include "tools/compare.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/data.h"
 #include "tools/engines.h"
-#include "tools/inputs.h"
 #include "tools/output.h"
 #include "tools/report.h"
 
 /* Progress is counted in thousandths of the work. */
 #define PROGRESS_STEPS 1000
+/* Enough to see what neighbours do, in little of the time that evaluating takes. */
+#define EFFECT_REQUESTS 32
+#define EFFECT_BATCHES  4
 
 static const option_entry entries[] = {
     {.name = "data",
@@ -33,6 +33,24 @@ static const option_entry entries[] = {
      .argument = "X2",
      .help = "inputs that static ranges are taken from (default: the first tenth of X, which is "
              "then left out of the evaluation of every variant)"},
+    {.name = "variants",
+     .kind = OPTION_STRING,
+     .offset = offsetof(compare_options, variants),
+     .argument = "LIST",
+     .help = "what one FP32 model is compared with: names and patterns with commas between. A name "
+             "is int8-static-max, -entropy, -percentile (or -percentile-99.9), -mse or -average, "
+             "or int8-dynamic-tensor, -segment or -row, then any of -symmetric, -weights-tensor, "
+             "-smooth, -clip-weights, -clip-ranges (dynamic ranges only) and -bias, for instance "
+             "int8-dynamic-row-smooth-bias; patterns choose from the usual ones",
+     .initial = "*"},
+    {.name = "percentile",
+     .kind = OPTION_NUMBER,
+     .offset = offsetof(compare_options, percentile),
+     .argument = "P",
+     .help = "of int8-static-percentile",
+     .initial = "99.99",
+     .low = 1,
+     .high = 100},
     {.name = "batch",
      .letter = 'b',
      .kind = OPTION_UNSIGNED,
@@ -55,9 +73,30 @@ static const option_entry entries[] = {
      .kind = OPTION_UNSIGNED,
      .offset = offsetof(compare_options, repeat),
      .argument = "N",
-     .help = "rounds of the latency measurement; 0: up to 100 in about six seconds",
+     .help = "rounds of the latency measurement; 0: up to 100 in about two seconds a variant",
      .initial = "0",
      .high = 1000000},
+    {.name = "sort",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(compare_options, sort),
+     .argument = "KEY",
+     .help = "order of the variants, the best first; the reference stays at the top",
+     .choices = "name|accuracy|agreement|cosine|sqnr|ms|bytes"},
+    {.name = "layers",
+     .kind = OPTION_STRING,
+     .offset = offsetof(compare_options, layers),
+     .argument = "N",
+     .help = "how many layers are shown, the guiltiest first, or all",
+     .initial = "8"},
+    {.name = "node-limit",
+     .kind = OPTION_NUMBER,
+     .offset = offsetof(compare_options, node_limit),
+     .argument = "DB",
+     .help = "names the first node of each variant whose SQNR is lower, with what it got from the "
+             "nodes before",
+     .initial = "20",
+     .low = -300,
+     .high = 300},
     {.name = "html",
      .kind = OPTION_STRING,
      .offset = offsetof(compare_options, html),
@@ -81,10 +120,28 @@ static const option_entry entries[] = {
     {.name = "min-agreement",
      .kind = OPTION_NUMBER,
      .offset = offsetof(compare_options, min_agreement),
-     .argument = "PERCENT",
-     .help = "exit with 1 if a variant's largest output is at the reference's place less often",
+     .argument = "SHARE",
+     .help = "exit with 1 if a variant's largest output is at the reference's place less often "
+             "than this, from 0 to 1, for instance 0.99",
      .initial = "0",
-     .high = 100},
+     .high = 1},
+    {.name = "min-cosine",
+     .kind = OPTION_NUMBER,
+     .offset = offsetof(compare_options, min_cosine),
+     .argument = "COSINE",
+     .help = "exit with 1 if the mean cosine of a variant's answers with the reference's is lower, "
+             "for instance 0.999",
+     .initial = "-1",
+     .low = -1,
+     .high = 1},
+    {.name = "max-slowdown",
+     .kind = OPTION_NUMBER,
+     .offset = offsetof(compare_options, max_slowdown),
+     .argument = "TIMES",
+     .help = "exit with 1 if a variant takes more than so many times the reference's milliseconds, "
+             "for instance 1.0; 0: any",
+     .initial = "0",
+     .high = 1000000},
     {.name = NULL},
 };
 
@@ -123,92 +180,21 @@ static exit_code check_options(const comparison *self)
                             "--calibration-data is for one FP32 model alone; the ranges of several "
                             "models are in their files");
     }
+    if (strcmp(options->layers, "all") != 0 &&
+        (options->layers[0] == '\0' ||
+         options->layers[strspn(options->layers, "0123456789")] != '\0' ||
+         strlen(options->layers) > 9)) {
+        return command_fail(own, EXIT_CODE_USAGE, "--layers: '%s' is neither a number nor 'all'",
+                            options->layers);
+    }
+    if (self->call->argument_count > 1 && strcmp(options->variants, "*") != 0) {
+        return command_fail(own, EXIT_CODE_USAGE,
+                            "--variants is for one FP32 model alone, which they are made of");
+    }
     dynq_error error = {0};
     if (options->html != NULL && report_check_path(options->html, &error) != DYNQ_OK) {
         return command_fail_status(own, error.status, &error, options->html);
     }
-    return EXIT_CODE_DONE;
-}
-
-static exit_code read_labels(comparison *self)
-{
-    const char *path = self->options->labels;
-    size_t count = 0;
-    dynq_error error = {0};
-    const dynq_status status = data_read_labels(path, &self->labels, &count, &error);
-    if (status != DYNQ_OK) {
-        return command_fail_status(self->call->command, status, &error, path);
-    }
-    if (count != self->x.count) {
-        return command_fail(self->call->command, EXIT_CODE_DATA,
-                            "%s has %zu labels, but %s has %zu %s; give one label for each", path,
-                            count, self->options->data, self->x.count,
-                            self->input.ids ? "lines" : "rows");
-    }
-    model_slot *slots = NULL;
-    model_outputs(self->models[0], &slots);
-    const model_slot output = slots[model_main_output(self->models[0])];
-    const size_t classes = output.columns;
-    free(slots);
-    if (self->input.ids && output.domain != DYNQ_DOMAIN_SEGMENTS) {
-        return command_fail(self->call->command, EXIT_CODE_USAGE,
-                            "--labels: %s has a row for each token, not one for each text",
-                            output.name);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (self->labels[i] < 0 || (size_t)self->labels[i] >= classes) {
-            return command_fail(self->call->command, EXIT_CODE_DATA,
-                                "%s: label %d in row %zu, but the model has the classes 0 to %zu",
-                                path, (int)self->labels[i], i, classes - 1);
-        }
-    }
-    return EXIT_CODE_DONE;
-}
-
-static int has_classes(const comparison *self)
-{
-    return !self->input.ids || self->labels != NULL;
-}
-
-double compare_agreement(const comparison *self, const evaluate_variant *variant)
-{
-    return has_classes(self) ? dynq_metrics_result(&variant->output).top1_agreement : NAN;
-}
-
-static exit_code read_data(comparison *self)
-{
-    const compare_options *options = self->options;
-    exit_code code =
-        requests_read(self->call, self->models[0], options->data, &self->input, &self->x);
-    if (code == EXIT_CODE_DONE && options->labels != NULL) {
-        code = read_labels(self);
-    }
-    if (code == EXIT_CODE_DONE && options->calibration_data != NULL) {
-        code = requests_read(self->call, self->models[0], options->calibration_data, &self->input,
-                             &self->calibration);
-    }
-    if (code != EXIT_CODE_DONE) {
-        return code;
-    }
-    if (!has_classes(self) && options->min_agreement > 0) {
-        return command_fail(self->call->command, EXIT_CODE_USAGE,
-                            "--min-agreement: the largest number of an embedding says nothing; for "
-                            "a model of texts it needs --labels");
-    }
-    if (self->count == 1 && options->calibration_data == NULL) {
-        self->held_out = self->x.count < 10 ? 1 : self->x.count / 10;
-        if (self->held_out == self->x.count) {
-            return command_fail(self->call->command, EXIT_CODE_DATA,
-                                "%s has one %s only, which static ranges would be taken from; add "
-                                "more or --calibration-data",
-                                options->data, self->input.ids ? "line" : "row");
-        }
-    }
-    self->data =
-        (evaluate_data){.requests = &self->x,
-                        .first = self->held_out,
-                        .count = self->x.count - self->held_out,
-                        .labels = self->labels != NULL ? self->labels + self->held_out : NULL};
     return EXIT_CODE_DONE;
 }
 
@@ -232,50 +218,16 @@ static exit_code evaluate(comparison *self)
                                            &self->results, &error);
     command_progress_end(&progress);
     if (status == DYNQ_OK) {
+        status = evaluate_batch_effects(self->variants, self->count, &self->data, &options,
+                                        EFFECT_REQUESTS, EFFECT_BATCHES, &error);
+    }
+    if (status == DYNQ_OK) {
         progress = command_progress_begin("Timing", PROGRESS_STEPS, common->quiet);
         status = evaluate_latency(self->variants, self->count, &self->data, &options, &error);
         command_progress_end(&progress);
     }
     return status == DYNQ_OK ? EXIT_CODE_DONE
                              : command_fail_status(self->call->command, status, &error, NULL);
-}
-
-/* Appends one missed threshold to the list in `text`. */
-static void miss(char *text, size_t size, const char *name, const char *what, double value,
-                 double limit)
-{
-    const size_t used = strlen(text);
-    snprintf(text + used, size - used, "%s%s: %s %.2f, limit %.6g", used > 0 ? "; " : "", name,
-             what, value, limit);
-}
-
-/* All missed thresholds in one line. */
-static exit_code check_thresholds(const comparison *self)
-{
-    const compare_options *options = self->options;
-    const double reference = 100 * evaluate_share_correct(&self->variants[0], &self->data);
-    char missed[900] = "";
-    for (size_t v = 0; v < self->count; v++) {
-        const evaluate_variant *variant = &self->variants[v];
-        const double accuracy = 100 * evaluate_share_correct(variant, &self->data);
-        const double agreement = 100 * compare_agreement(self, variant);
-        if (accuracy < options->min_accuracy) {
-            miss(missed, sizeof missed, variant->name, "accuracy %", accuracy,
-                 options->min_accuracy);
-        }
-        /* A rounding error in the difference of two percentages is not a drop. */
-        if (reference - accuracy > options->max_drop + 1e-9) {
-            miss(missed, sizeof missed, variant->name, "drop in points", reference - accuracy,
-                 options->max_drop);
-        }
-        if (agreement < options->min_agreement) {
-            miss(missed, sizeof missed, variant->name, "agreement %", agreement,
-                 options->min_agreement);
-        }
-    }
-    return missed[0] == '\0'
-               ? EXIT_CODE_DONE
-               : command_fail(self->call->command, EXIT_CODE_MISSED, "missed: %s", missed);
 }
 
 static exit_code compare_all(comparison *self)
@@ -288,13 +240,19 @@ static exit_code compare_all(comparison *self)
         code = compare_open_variants(self);
     }
     if (code == EXIT_CODE_DONE) {
-        code = read_data(self);
+        code = compare_choose_variants(self);
+    }
+    if (code == EXIT_CODE_DONE) {
+        code = compare_read_data(self);
     }
     if (code == EXIT_CODE_DONE && self->count == 1) {
         code = compare_make_variants(self);
     }
     if (code == EXIT_CODE_DONE) {
         code = evaluate(self);
+    }
+    if (code == EXIT_CODE_DONE) {
+        compare_conclude(self);
     }
     if (code == EXIT_CODE_DONE && self->options->html != NULL) {
         code = compare_write_html(self);
@@ -305,7 +263,7 @@ static exit_code compare_all(comparison *self)
         } else {
             compare_print(self);
         }
-        code = check_thresholds(self);
+        code = compare_check_thresholds(self);
     }
     return code;
 }
@@ -320,8 +278,8 @@ static exit_code run(const command_call *call)
         free(self.names[v]);
     }
     requests_free(&self.x);
-    requests_free(&self.calibration);
     free(self.labels);
+    free(self.layers);
     return code;
 }
 
@@ -331,10 +289,12 @@ const command command_compare = {
     .usage = "MODEL... --data X [options]",
     .description =
         "Runs several variants of a model on the same data and shows how far each is from the "
-        "first, the reference: accuracy, agreement, error of every layer, latency. One FP32 model "
-        "alone is compared with INT8 variants made of it in memory: static ranges (max), dynamic "
-        "ranges per tensor (one range for each batch), per segment (for each request) and per row. "
-        "The error of a layer includes what it got from the layers before. With -f csv only the "
+        "first, the reference: accuracy, agreement, error of every layer, latency, how much "
+        "answers "
+        "change with their neighbours in a batch. One FP32 model alone is compared with INT8 "
+        "variants made of it in memory: static ranges by every method, dynamic ranges per tensor "
+        "(one range for each batch), per segment (for each request) and per row, and what the "
+        "switches of `dynq quantize` change. The first lines say what to do. With -f csv only the "
         "table of variants is printed; --json has everything.",
     .example = "dynq compare mlp.safetensors --data t10k-images-idx3-ubyte.gz --labels "
                "t10k-labels-idx1-ubyte.gz --html report.html",

@@ -1,47 +1,31 @@
-#include "tools/compare.h"
+#include "tools/compare_page.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include <dynq/version.h>
-
-#include "tools/allocate.h"
 #include "tools/baseline.h"
-#include "tools/plot.h"
-#include "tools/report.h"
-#include "tools/svg.h"
+#include "tools/machine.h"
 
-/* Plots by layer: more than these would not be looked at; the tables have all. */
-#define MOST_BARS       24
-#define MOST_HISTOGRAMS 12
-#define SHOWN_BINS      96
-#define MAX_RANGES      (COMPARE_MAX_VARIANTS + 2)
+#define LINE_SIZE 700
 
 static int has_labels(const comparison *self)
 {
     return self->data.labels != NULL;
 }
 
-/* What stands for quality, in percent: accuracy; without labels agreement with the reference; of
- * embeddings their cosine. */
-typedef struct quality_kind {
-    const char *heading, *name, *axis;
-} quality_kind;
-
-static quality_kind quality_of(const comparison *self)
+compare_quality compare_quality_of(const comparison *self)
 {
     if (has_labels(self)) {
-        return (quality_kind){"Accuracy", "accuracy", "accuracy, %"};
+        return (compare_quality){"Accuracy", "accuracy", "accuracy, %", 2};
     }
     if (self->input.ids) {
-        return (quality_kind){"Cosine", "mean cosine", "mean cosine with the reference, %"};
+        return (compare_quality){"Cosine", "mean cosine", "mean cosine with the reference, %", 3};
     }
-    return (quality_kind){"Agreement", "top-1 agreement", "agreement with the reference, %"};
+    return (compare_quality){"Agreement", "top-1 agreement", "agreement with the reference, %", 2};
 }
 
-static double quality(const comparison *self, size_t variant)
+double compare_quality_value(const comparison *self, size_t variant)
 {
     const evaluate_variant *one = &self->variants[variant];
     return 100 * (has_labels(self)  ? evaluate_share_correct(one, &self->data)
@@ -49,36 +33,146 @@ static double quality(const comparison *self, size_t variant)
                                     : compare_agreement(self, one));
 }
 
+double compare_output_sqnr(const comparison *self, size_t variant)
+{
+    return dynq_metrics_result(&self->variants[variant].output).sqnr_db;
+}
+
+size_t compare_best(const comparison *self)
+{
+    size_t best = 0;
+    for (size_t v = 1; v < self->count; v++) {
+        if (compare_tone(self, v) != COMPARE_TONE_FP32 &&
+            (best == 0 || compare_output_sqnr(self, v) > compare_output_sqnr(self, best))) {
+            best = v;
+        }
+    }
+    return best;
+}
+
+/* Whether more was done than to choose ranges. */
+static int is_remedied(const compare_subject *subject)
+{
+    const compare_recipe *recipe = &subject->recipe;
+    return subject->known && recipe->range != 0 &&
+           (recipe->weights == DYNQ_WEIGHTS_PER_TENSOR || recipe->smooth || recipe->clip_weights ||
+            recipe->clip_ranges || recipe->correct_bias);
+}
+
+int compare_tone(const comparison *self, size_t variant)
+{
+    const evaluate_variant *one = &self->variants[variant];
+    if (is_remedied(&self->subjects[variant])) {
+        return COMPARE_TONE_REMEDY;
+    }
+    for (size_t i = 0; i < one->node_count; i++) {
+        const dynq_node_info *node = &one->nodes[i].info;
+        if (node->op == DYNQ_OP_LINEAR && node->precision == DYNQ_PRECISION_INT8) {
+            return node->range.kind == DYNQ_RANGE_STATIC ? COMPARE_TONE_STATIC
+                                                         : COMPARE_TONE_DYNAMIC;
+        }
+    }
+    return COMPARE_TONE_FP32;
+}
+
+plot_row compare_row(const comparison *self, size_t variant)
+{
+    return (plot_row){.number = variant + 1,
+                      .name = self->variants[variant].name,
+                      .tone = compare_tone(self, variant),
+                      .value = NAN};
+}
+
+/* "int8-dynamic-row has 90.6 % accuracy against 90.6 % ..." of the variant closest to the
+ * reference.
+ */
+static void describe_best(const comparison *self, size_t best, char *text, size_t size)
+{
+    const compare_quality kind = compare_quality_of(self);
+    const evaluate_variant *reference = &self->variants[0];
+    const evaluate_variant *one = &self->variants[best];
+    snprintf(text, size,
+             "Closest to %.200s is %.200s: %.*f %% %s against %.*f %%, %.1f dB SQNR of the "
+             "answers, %.2f times as fast (%.3g against %.3g ms for a batch), with %.0f %% of the "
+             "bytes of the weights.",
+             reference->name, one->name, kind.decimals, compare_quality_value(self, best),
+             kind.name, kind.decimals, compare_quality_value(self, 0),
+             compare_output_sqnr(self, best), reference->ms.median / one->ms.median, one->ms.median,
+             reference->ms.median,
+             100.0 * (double)one->weight_bytes / (double)reference->weight_bytes);
+}
+
+/* What to choose, in words. */
+static void add_verdict(report *page, const comparison *self)
+{
+    char text[LINE_SIZE];
+    report_line lines[COMPARE_MOST_ADVICE];
+    const size_t best = compare_best(self);
+    if (best == 0) {
+        return;
+    }
+    for (size_t i = 0; i < self->advice_count; i++) {
+        const compare_advice *advice = &self->advice[i];
+        const int said = strstr(advice->text, advice->switches) != NULL;
+        lines[i] = (report_line){advice->text, said ? NULL : advice->switches};
+    }
+    describe_best(self, best, text, sizeof text);
+    report_verdict(page, "What to choose", text, lines, self->advice_count);
+}
+
+static size_t fastest_of(const comparison *self)
+{
+    size_t fastest = self->count > 1 ? 1 : 0;
+    for (size_t v = 1; v < self->count; v++) {
+        if (self->variants[v].ms.median < self->variants[fastest].ms.median) {
+            fastest = v;
+        }
+    }
+    return fastest;
+}
+
+static size_t worst_of(const comparison *self)
+{
+    size_t worst = self->count > 1 ? 1 : 0;
+    for (size_t v = 1; v < self->count; v++) {
+        if (compare_quality_value(self, v) < compare_quality_value(self, worst)) {
+            worst = v;
+        }
+    }
+    return worst;
+}
+
+static size_t smallest_of(const comparison *self)
+{
+    size_t smallest = self->count > 1 ? 1 : 0;
+    for (size_t v = 1; v < self->count; v++) {
+        if (self->variants[v].weight_bytes < self->variants[smallest].weight_bytes) {
+            smallest = v;
+        }
+    }
+    return smallest;
+}
+
 static void add_cards(report *page, const comparison *self)
 {
     const evaluate_variant *reference = &self->variants[0];
-    char values[4][48], notes[4][160];
-    const quality_kind kind = quality_of(self);
-    const char *const label = kind.name;
-    size_t worst = 0, fastest = 0, smallest = 0;
-    for (size_t v = 1; v < self->count; v++) {
-        worst = worst == 0 || quality(self, v) < quality(self, worst) ? v : worst;
-        fastest = fastest == 0 || self->variants[v].ms.median < self->variants[fastest].ms.median
-                      ? v
-                      : fastest;
-        smallest =
-            smallest == 0 || self->variants[v].weight_bytes < self->variants[smallest].weight_bytes
-                ? v
-                : smallest;
-    }
-    snprintf(values[0], sizeof values[0], "%.2f %%", quality(self, 0));
-    snprintf(notes[0], sizeof notes[0], "%s of the reference, %.100s", label, reference->name);
-    snprintf(values[1], sizeof values[1], "%+.2f pt", quality(self, worst) - quality(self, 0));
-    snprintf(notes[1], sizeof notes[1], "least %s: %.100s", label, self->variants[worst].name);
+    const compare_quality kind = compare_quality_of(self);
+    const size_t worst = worst_of(self);
+    const evaluate_variant *fastest = &self->variants[fastest_of(self)];
+    const evaluate_variant *smallest = &self->variants[smallest_of(self)];
+    char values[4][48], notes[4][200];
+    snprintf(values[0], sizeof values[0], "%.2f %%", compare_quality_value(self, 0));
+    snprintf(notes[0], sizeof notes[0], "%s of the reference, %.100s", kind.name, reference->name);
+    snprintf(values[1], sizeof values[1], "%+.*f pt", kind.decimals,
+             compare_quality_value(self, worst) - compare_quality_value(self, 0));
+    snprintf(notes[1], sizeof notes[1], "least %s: %.100s", kind.name, self->variants[worst].name);
     snprintf(values[2], sizeof values[2], "%.2f\xC3\x97",
-             reference->ms.median / self->variants[fastest].ms.median);
+             reference->ms.median / fastest->ms.median);
     snprintf(notes[2], sizeof notes[2], "as fast as the reference on %s: %.100s",
-             reference->ms_engine, self->variants[fastest].name);
+             reference->ms_engine, fastest->name);
     snprintf(values[3], sizeof values[3], "%.1f %%",
-             100.0 * (double)self->variants[smallest].weight_bytes /
-                 (double)reference->weight_bytes);
-    snprintf(notes[3], sizeof notes[3], "of the reference's bytes: %.100s",
-             self->variants[smallest].name);
+             100.0 * (double)smallest->weight_bytes / (double)reference->weight_bytes);
+    snprintf(notes[3], sizeof notes[3], "of the reference's bytes: %.100s", smallest->name);
     const report_card cards[] = {
         {kind.heading, values[0], notes[0]},
         {"Largest drop", values[1], notes[1]},
@@ -92,224 +186,199 @@ static void add_scatter(report *page, const comparison *self)
 {
     plot_point points[COMPARE_MAX_VARIANTS];
     char title[96];
-    const quality_kind kind = quality_of(self);
+    const compare_quality kind = compare_quality_of(self);
     for (size_t v = 0; v < self->count; v++) {
         points[v] = (plot_point){.x = self->variants[v].ms.median,
-                                 .y = quality(self, v),
+                                 .y = compare_quality_value(self, v),
                                  .label = self->variants[v].name,
-                                 .tone = (int)v};
+                                 .tone = compare_tone(self, v)};
     }
     snprintf(title, sizeof title, "%s against latency", kind.heading);
-    report_figure_begin(page, title, "Up and to the left is better.");
+    report_figure_begin(page, title,
+                        "Up and to the left is better; the dashed line joins the variants that no "
+                        "other beats in both.");
     plot_scatter(&page->body, title, "milliseconds for a batch, median", kind.axis, points,
                  self->count);
     report_figure_end(page);
 }
 
-static void add_bars(report *page, const comparison *self)
+/* Beside the scatter plot: its numbers, and how far each variant's answers are from the reference.
+ */
+static void add_key(report *page, const comparison *self)
 {
-    size_t layers[MOST_BARS];
-    const char *names[MOST_BARS];
-    const size_t count = compare_worst_layers(self, layers, MOST_BARS);
-    plot_series series[COMPARE_MAX_VARIANTS];
-    double *values = allocate(self->count * MOST_BARS, sizeof *values);
-    for (size_t i = 0; i < count; i++) {
-        names[i] = self->results.inputs[layers[i]].layer;
-    }
-    for (size_t v = 1; v < self->count; v++) {
-        double *own = values + v * MOST_BARS;
-        for (size_t i = 0; i < count; i++) {
-            const evaluate_node *node = compare_node(&self->variants[v], names[i]);
-            own[i] = node != NULL ? dynq_metrics_result(&node->metrics).sqnr_db : NAN;
+    plot_row rows[COMPARE_MAX_VARIANTS];
+    char texts[COMPARE_MAX_VARIANTS][24];
+    for (size_t v = 0; v < self->count; v++) {
+        const double sqnr = compare_output_sqnr(self, v);
+        rows[v] = compare_row(self, v);
+        rows[v].value = v > 0 ? sqnr : NAN;
+        if (v == 0) {
+            snprintf(texts[v], sizeof texts[v], "reference");
+        } else if (isfinite(sqnr)) {
+            snprintf(texts[v], sizeof texts[v], "%.1f dB", sqnr);
+        } else {
+            snprintf(texts[v], sizeof texts[v], "%s", isnan(sqnr) ? "\xE2\x80\x93" : "no error");
         }
-        series[v - 1] =
-            (plot_series){.name = self->variants[v].name, .tone = (int)v, .values = own};
+        rows[v].text = texts[v];
     }
-    const plot_bars bars = {.description = "SQNR of each layer and variant",
-                            .unit = "dB",
-                            .decimals = 1,
-                            .categories = names,
-                            .category_count = count,
-                            .series = series,
-                            .series_count = self->count - 1};
-    report_figure_begin(page, "Error of each layer",
-                        "Signal to quantization noise (SQNR) of the layer's result: longer is "
-                        "better, 6 dB less is twice the error.");
-    plot_bars_draw(&page->body, &bars);
+    report_figure_begin(page, "The variants, and the noise in their answers",
+                        "SQNR of the answers: longer is better, 6 dB less is twice the error.");
+    static const char *const families[] = {"FP32", "static ranges", "dynamic ranges",
+                                           "with a remedy or change"};
+    static const int tones[] = {COMPARE_TONE_FP32, COMPARE_TONE_STATIC, COMPARE_TONE_DYNAMIC,
+                                COMPARE_TONE_REMEDY};
+    report_figure_key(page, families, tones, sizeof tones / sizeof *tones);
+    plot_key(&page->body, "The variants with the SQNR of their answers", rows, self->count);
     report_figure_end(page);
-    free(values);
 }
 
-/* The ranges that the variants take for the input of one layer, in the variants' colours. */
-static size_t collect_ranges(const comparison *self, const evaluate_input *input, char names[][160],
-                             plot_range *ranges)
+/* A column of the table of variants. */
+typedef struct variant_column {
+    const char *heading;
+    int decimals;
+    double (*value)(const comparison *self, size_t variant);
+} variant_column;
+
+static double accuracy_of(const comparison *self, size_t variant)
+{
+    return 100 * evaluate_share_correct(&self->variants[variant], &self->data);
+}
+
+static double points_of(const comparison *self, size_t variant)
+{
+    return variant == 0 ? NAN : accuracy_of(self, variant) - accuracy_of(self, 0);
+}
+
+static double agreement_of(const comparison *self, size_t variant)
+{
+    return 100 * compare_agreement(self, &self->variants[variant]);
+}
+
+static double mean_cosine_of(const comparison *self, size_t variant)
+{
+    return dynq_metrics_result(&self->variants[variant].output).cosine_mean;
+}
+
+static double least_cosine_of(const comparison *self, size_t variant)
+{
+    return dynq_metrics_result(&self->variants[variant].output).cosine_min;
+}
+
+static double max_error_of(const comparison *self, size_t variant)
+{
+    return dynq_metrics_result(&self->variants[variant].output).max_abs_error;
+}
+
+static double mean_error_of(const comparison *self, size_t variant)
+{
+    return dynq_metrics_result(&self->variants[variant].output).mean_abs_error;
+}
+
+static double ms_of(const comparison *self, size_t variant)
+{
+    return self->variants[variant].ms.median;
+}
+
+static double speed_of(const comparison *self, size_t variant)
+{
+    return ms_of(self, 0) / ms_of(self, variant);
+}
+
+static double megabytes_of(const comparison *self, size_t variant)
+{
+    return (double)self->variants[variant].weight_bytes / 1e6;
+}
+
+static const variant_column variant_columns[] = {
+    {"accuracy %", 2, accuracy_of},     {"points", 2, points_of},
+    {"agrees %", 2, agreement_of},      {"SQNR dB", 1, compare_output_sqnr},
+    {"mean cosine", 6, mean_cosine_of}, {"least cosine", 6, least_cosine_of},
+    {"ms a batch", 3, ms_of},           {"speedup", 2, speed_of},
+    {"weights MB", 2, megabytes_of},    {"max |error|", 4, max_error_of},
+    {"mean |error|", 5, mean_error_of},
+};
+#define VARIANT_COLUMNS (sizeof variant_columns / sizeof *variant_columns)
+
+/* The columns that say something about this model and data. */
+static size_t choose_columns(const comparison *self, const variant_column *chosen[VARIANT_COLUMNS])
 {
     size_t count = 0;
-    int request = -1, batch = -1;
-    for (size_t v = 1; v < self->count; v++) {
-        const evaluate_variant *variant = &self->variants[v];
-        const evaluate_node *node = compare_node(variant, input->layer);
-        if (node == NULL || node->info.precision != DYNQ_PRECISION_INT8) {
-            continue;
+    for (size_t c = 0; c < VARIANT_COLUMNS; c++) {
+        size_t numbers = 0;
+        for (size_t v = 0; v < self->count; v++) {
+            numbers += !isnan(variant_columns[c].value(self, v));
         }
-        const dynq_range_rule *rule = &node->info.range;
-        const dynq_scope scope = variant->scope != 0 ? variant->scope : rule->scope;
-        if (rule->kind == DYNQ_RANGE_STATIC) {
-            snprintf(names[count], 160, "static (%.80s):", variant->name);
-            ranges[count] = (plot_range){names[count], rule->lo, rule->hi, (int)v};
-            count++;
-        } else if (scope == DYNQ_SCOPE_TENSOR) {
-            batch = (int)v;
-        } else if (request < 0) {
-            request = (int)v;
+        if (numbers > 0) {
+            chosen[count++] = &variant_columns[c];
         }
-    }
-    dynq_value_summary seen = {.size = sizeof seen};
-    if (dynq_calibration_summary(self->results.seen, input->value, &seen) != DYNQ_OK) {
-        return count;
-    }
-    if (batch >= 0) {
-        snprintf(names[count], 160, "dynamic, mean of batches:");
-        ranges[count] = (plot_range){names[count], seen.batch_low, seen.batch_high, batch};
-        count++;
-    }
-    if (request >= 0) {
-        snprintf(names[count], 160, "dynamic, mean of requests:");
-        ranges[count] = (plot_range){names[count], seen.row_low, seen.row_high, request};
-        count++;
     }
     return count;
 }
 
-/* The smallest and largest values seen; 0 if there are none. */
-static int find_limits(const dynq_calibration *seen, const char *value, double *low, double *high)
-{
-    dynq_calibration_entry entry = {.size = sizeof entry};
-    for (size_t i = 0; dynq_calibration_get(seen, i, &entry) == DYNQ_OK; i++) {
-        if (strcmp(entry.value, value) == 0 && entry.rows > 0) {
-            *low = entry.min;
-            *high = entry.max;
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* Counts in SHOWN_BINS equal parts of [low, high]; a bin counts where its middle is. */
-static void count_bins(const dynq_histogram_view *view, double low, double high, uint64_t *counts)
-{
-    const double width = view->limit / DYNQ_HISTOGRAM_BINS;
-    const double scale = high > low ? SHOWN_BINS / (high - low) : 0;
-    memset(counts, 0, SHOWN_BINS * sizeof *counts);
-    for (int i = -DYNQ_HISTOGRAM_BINS; i <= DYNQ_HISTOGRAM_BINS; i++) {
-        const uint64_t count = i < 0   ? view->negative[-i - 1]
-                               : i > 0 ? view->positive[i - 1]
-                                       : view->zeros;
-        const double middle = i < 0 ? (i + 0.5) * width : i > 0 ? (i - 0.5) * width : 0;
-        const double place = fmin(fmax((middle - low) * scale, 0), SHOWN_BINS - 1);
-        counts[(size_t)place] += count;
-    }
-}
-
-static void add_histograms(report *page, const comparison *self)
-{
-    size_t layers[MOST_HISTOGRAMS];
-    const size_t count = compare_worst_layers(self, layers, MOST_HISTOGRAMS);
-    for (size_t i = 0; i < count; i++) {
-        const evaluate_input *input = &self->results.inputs[layers[i]];
-        char title[320];
-        char names[MAX_RANGES][160];
-        plot_range ranges[MAX_RANGES];
-        uint64_t bins[SHOWN_BINS];
-        dynq_histogram_view view = {.size = sizeof view};
-        double low = 0, high = 0;
-        if (dynq_calibration_histogram(self->results.seen, input->value, &view) != DYNQ_OK ||
-            !find_limits(self->results.seen, input->value, &low, &high)) {
-            continue;
-        }
-        const size_t range_count = collect_ranges(self, input, names, ranges);
-        count_bins(&view, low, high, bins);
-        snprintf(title, sizeof title, "%s reads %s", input->layer, input->value);
-        report_figure_begin(page, title, NULL);
-        plot_histogram(&page->body, title, "value (heights are logarithms of counts)", bins,
-                       SHOWN_BINS, low, high, ranges, range_count);
-        report_figure_end(page);
-    }
-}
-
 static void add_variant_table(report *page, const comparison *self)
 {
-    static const report_column columns[] = {
-        {"variant", 0},     {"accuracy %", 1},   {"points", 1},       {"agreement %", 1},
-        {"SQNR dB", 1},     {"ms per batch", 1}, {"weight bytes", 1}, {"least cosine", 1},
-        {"mean cosine", 1}, {"max |error|", 1},  {"mean |error|", 1}, {"mean error %", 1},
-    };
-    report_table_begin(page, NULL, columns, sizeof columns / sizeof *columns);
-    const double reference = evaluate_share_correct(&self->variants[0], &self->data);
+    const variant_column *chosen[VARIANT_COLUMNS];
+    report_column columns[VARIANT_COLUMNS + 1] = {{"variant", 0}};
+    const size_t count = choose_columns(self, chosen);
+    for (size_t c = 0; c < count; c++) {
+        columns[c + 1] = (report_column){chosen[c]->heading, 1};
+    }
+    report_table_begin(page, NULL, columns, count + 1);
     for (size_t v = 0; v < self->count; v++) {
-        const evaluate_variant *variant = &self->variants[v];
-        const dynq_metrics_summary output = dynq_metrics_result(&variant->output);
-        const double accuracy = evaluate_share_correct(variant, &self->data);
-        report_cell(page, "%s", variant->name);
-        report_cell_number(page, 100 * accuracy, 2);
-        report_cell_number(page, v == 0 ? NAN : 100 * (accuracy - reference), 2);
-        report_cell_number(page, 100 * compare_agreement(self, variant), 2);
-        report_cell_number(page, output.sqnr_db, 2);
-        report_cell_number(page, variant->ms.median, 4);
-        report_cell(page, "%llu", (unsigned long long)variant->weight_bytes);
-        report_cell_number(page, output.cosine_min, 6);
-        report_cell_number(page, output.cosine_mean, 6);
-        report_cell_number(page, output.max_abs_error, 5);
-        report_cell_number(page, output.mean_abs_error, 5);
-        report_cell_number(page, output.mean_abs_pct_error, 3);
-    }
-    report_table_end(page);
-}
-
-static void add_layer_table(report *page, const comparison *self)
-{
-    static const report_column columns[] = {
-        {"node", 0},    {"operator", 0}, {"variant", 0},     {"SQNR dB", 1},
-        {"error %", 1}, {"cosine", 1},   {"max |error|", 1}, {"outside %", 1},
-    };
-    report_table_begin(page, NULL, columns, sizeof columns / sizeof *columns);
-    for (size_t i = 0; i < self->variants[0].node_count; i++) {
-        const char *name = self->variants[0].nodes[i].info.name;
-        for (size_t v = 1; v < self->count; v++) {
-            const evaluate_node *node = compare_node(&self->variants[v], name);
-            if (node == NULL) {
-                continue;
-            }
-            const dynq_metrics_summary metrics = dynq_metrics_result(&node->metrics);
-            report_cell(page, "%s", name);
-            report_cell(page, "%s", dynq_op_name(node->info.op));
-            report_cell(page, "%s", self->variants[v].name);
-            report_cell_number(page, metrics.sqnr_db, 2);
-            report_cell_number(page, compare_error_pct(node), 3);
-            report_cell_number(page, metrics.cosine_mean, 6);
-            report_cell_number(page, metrics.max_abs_error, 5);
-            report_cell_number(page, 100 * evaluate_share_outside(node), 4);
+        report_cell_numbered(page, v + 1, compare_tone(self, v), self->variants[v].name);
+        for (size_t c = 0; c < count; c++) {
+            report_cell_number(page, chosen[c]->value(self, v), chosen[c]->decimals);
         }
     }
     report_table_end(page);
 }
 
-static void add_layers(report *page, const comparison *self)
+/* Appends a word as a shell would have to read it. */
+static void append_word(markup *out, const char *word)
 {
-    char text[1200];
-    report_section(page, "Layer by layer",
-                   "Each layer's result against the reference's on the same rows. It includes the "
-                   "error that came from the layers before.");
-    for (size_t v = 1; v < self->count; v++) {
-        if (compare_blame(&self->variants[v], text, sizeof text)) {
-            report_paragraph(page, text);
-        }
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "-_./=:,@%+";
+    if (word[0] != '\0' && word[strspn(word, plain)] == '\0') {
+        markup_add(out, " %s", word);
+        return;
     }
-    add_layer_table(page, self);
-    report_section(page, "What the layers read, and the ranges",
-                   "The values of the reference that each linear layer quantizes. Values outside a "
-                   "range are clamped to it; a range wider than the values wastes steps.");
-    add_histograms(page, self);
+    markup_add(out, " '");
+    for (; *word != '\0'; word++) {
+        markup_add(out, *word == '\'' ? "'\\''" : "%c", *word);
+    }
+    markup_add(out, "'");
+}
+
+static void add_origin(report *page, const comparison *self)
+{
+    char text[5000];
+    dynq_cpu cpu = {0};
+    dynq_cpu_query(&cpu);
+    report_section(page, "Where this comes from", NULL);
+    compare_describe_data(self, text, sizeof text);
+    report_paragraph(page, text);
+    if (compare_describe_calibration(self, text, sizeof text)) {
+        report_paragraph(page, text);
+    }
+    if (compare_describe_latency(self, text, sizeof text)) {
+        report_paragraph(page, text);
+    }
+    machine_describe(&cpu, machine_kernel(self->call), text, sizeof text);
+    report_paragraph(page, text);
+    markup line = {0};
+    markup_add(&line, "dynq");
+    for (size_t i = 0; i < self->call->word_count; i++) {
+        append_word(&line, self->call->words[i]);
+    }
+    page->body.failed |= line.failed;
+    report_paragraph(page, "The command that made this page:");
+    report_commands(page, line.bytes);
+    markup_free(&line);
+    const size_t best = compare_best(self);
+    if (best > 0 && compare_command(self, best, text, sizeof text)) {
+        report_paragraph(page, "The command that makes the variant closest to the reference:");
+        report_commands(page, text);
+    }
 }
 
 exit_code compare_write_html(const comparison *self)
@@ -322,27 +391,23 @@ exit_code compare_write_html(const comparison *self)
     char description[5000];
     compare_describe_data(self, description, sizeof description);
     report_begin(&page, text, description);
-    if (compare_describe_calibration(self, text, sizeof text)) {
-        report_paragraph(&page, text);
-    }
-    if (compare_describe_latency(self, text, sizeof text)) {
-        report_paragraph(&page, text);
-    }
+    add_verdict(&page, self);
     if (baseline_warning(text, sizeof text)) {
         report_paragraph(&page, text);
     }
     add_cards(&page, self);
-    report_section(&page, "End to end", NULL);
+    report_section(&page, "Accuracy against time", NULL);
     add_scatter(&page, self);
-    if (self->count > 1 && self->results.input_count > 0) {
-        add_bars(&page, self);
-    }
+    add_key(&page, self);
     add_variant_table(&page, self);
     if (self->count > 1 && self->results.input_count > 0) {
-        add_layers(&page, self);
+        compare_add_layers(&page, self);
+        compare_add_inputs(&page, self);
     }
-    snprintf(text, sizeof text, "Made by dynq %s.", dynq_version());
-    report_paragraph(&page, text);
+    if (self->count > 1) {
+        compare_add_answers(&page, self);
+    }
+    add_origin(&page, self);
     dynq_error error = {0};
     const dynq_status status = report_write(&page, self->options->html, &error);
     report_free(&page);

@@ -1,21 +1,10 @@
 #include "tools/compare.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tools/allocate.h"
-
-const evaluate_node *compare_node(const evaluate_variant *variant, const char *name)
-{
-    for (size_t i = 0; i < variant->node_count; i++) {
-        if (strcmp(variant->nodes[i].info.name, name) == 0) {
-            return &variant->nodes[i];
-        }
-    }
-    return NULL;
-}
 
 double compare_error_pct(const evaluate_node *node)
 {
@@ -66,40 +55,87 @@ size_t compare_worst_layers(const comparison *self, size_t *layers, size_t limit
     return count;
 }
 
-/* Noise over signal: what adds up from layer to layer. */
-static double noise_share(const evaluate_node *node)
+/* The largest number over the smallest that is not 0. */
+static double spread_of(const float *sizes, size_t count)
 {
-    const double percent = compare_error_pct(node);
-    return isnan(percent) ? 0 : percent * percent;
+    float least = INFINITY, most = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (sizes[i] > 0) {
+            least = fminf(least, sizes[i]);
+            most = fmaxf(most, sizes[i]);
+        }
+    }
+    return most > 0 ? (double)most / (double)least : 1;
 }
 
-int compare_blame(const evaluate_variant *variant, char *text, size_t size)
+static void measure_spreads(const dynq_model *model, size_t index, const dynq_node_info *node,
+                            compare_layer *layer)
 {
-    const evaluate_node *worst = NULL, *grows = NULL;
-    double growth = 0;
-    for (size_t i = 0; i < variant->node_count; i++) {
-        const evaluate_node *node = &variant->nodes[i];
-        if (node->info.op != DYNQ_OP_LINEAR || !(noise_share(node) > 0)) {
-            continue;
+    float *weights = allocate(node->n * node->k, sizeof *weights);
+    float *outputs = allocate(node->n, sizeof *outputs);
+    float *inputs = allocate(node->k, sizeof *inputs);
+    layer->output_spread = layer->input_spread = 1;
+    if (dynq_model_weights(model, index, weights, node->n * node->k) == DYNQ_OK) {
+        for (size_t n = 0; n < node->n; n++) {
+            for (size_t k = 0; k < node->k; k++) {
+                const float size = fabsf(weights[n * node->k + k]);
+                outputs[n] = fmaxf(outputs[n], size);
+                inputs[k] = fmaxf(inputs[k], size);
+            }
         }
-        if (worst == NULL || noise_share(node) > noise_share(worst)) {
-            worst = node;
-        }
-        const double before = node->input < 0 ? 0 : noise_share(&variant->nodes[node->input]);
-        if (grows == NULL || noise_share(node) - before > growth) {
-            growth = noise_share(node) - before;
-            grows = node;
+        layer->output_spread = spread_of(outputs, node->n);
+        layer->input_spread = spread_of(inputs, node->k);
+    }
+    free(inputs);
+    free(outputs);
+    free(weights);
+}
+
+/* The linear layer that makes the value at `index`, seen through functions of single elements. */
+static const char *find_producer(const dynq_model *model, size_t index)
+{
+    dynq_node_info node = {.size = sizeof node};
+    while (dynq_model_node(model, index, &node) == DYNQ_OK) {
+        switch (node.op) {
+        case DYNQ_OP_LINEAR: return node.name;
+        case DYNQ_OP_RELU:
+        case DYNQ_OP_GELU:
+        case DYNQ_OP_GELU_TANH:
+        case DYNQ_OP_TANH:
+        case DYNQ_OP_SIGMOID: index = node.inputs[0]; break;
+        default: return NULL;
         }
     }
-    if (worst == NULL) {
-        return 0;
+    return NULL;
+}
+
+size_t compare_list_layers(const comparison *self, compare_layer **layers)
+{
+    const dynq_model *model = self->variants[0].model;
+    const evaluate_results *results = &self->results;
+    compare_layer *all = allocate(results->input_count + 1, sizeof *all);
+    for (size_t i = 0; i < results->input_count; i++) {
+        dynq_node_info node = {.size = sizeof node};
+        const long index = dynq_model_find(model, results->inputs[i].layer);
+        all[i] = (compare_layer){.name = results->inputs[i].layer,
+                                 .value = results->inputs[i].value,
+                                 .output_spread = 1,
+                                 .input_spread = 1,
+                                 .seen = {.size = sizeof all[i].seen}};
+        if (index >= 0 && dynq_model_node(model, (size_t)index, &node) == DYNQ_OK) {
+            measure_spreads(model, (size_t)index, &node, &all[i]);
+            all[i].producer = find_producer(model, node.inputs[0]);
+        }
+        if (results->seen == NULL ||
+            dynq_calibration_summary(results->seen, all[i].value, &all[i].seen) != DYNQ_OK) {
+            all[i].seen = (dynq_value_summary){.deviation = NAN,
+                                               .kurtosis = NAN,
+                                               .outlier_index = NAN,
+                                               .zero_rows = NAN,
+                                               .row_low = NAN,
+                                               .row_high = NAN};
+        }
     }
-    const double before = grows->input < 0 ? 0 : sqrt(noise_share(&variant->nodes[grows->input]));
-    snprintf(text, size,
-             "%s: largest error in %s (%.2f %%, SQNR %.1f dB); it grows most in %s (from %.2f to "
-             "%.2f %%)",
-             variant->name, worst->info.name, compare_error_pct(worst),
-             dynq_metrics_result(&worst->metrics).sqnr_db, grows->info.name, before,
-             compare_error_pct(grows));
-    return 1;
+    *layers = all;
+    return results->input_count;
 }

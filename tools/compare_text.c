@@ -5,69 +5,16 @@
 #include <string.h>
 
 #include "tools/baseline.h"
-
-/* Layers in the terminal: those with the largest errors; the page and --json have all. */
-#define MOST_LAYERS 10
-#define BAR_CELLS   16
-
-void compare_describe_data(const comparison *self, char *text, size_t size)
-{
-    const unsigned threads = self->call->common.threads;
-    char tokens[80] = "";
-    if (self->input.ids) {
-        const size_t first = self->x.offsets[self->data.first];
-        snprintf(tokens, sizeof tokens, " (%zu tokens, %zu line%s cut)",
-                 requests_rows(&self->x) - first, self->x.truncated,
-                 self->x.truncated == 1 ? "" : "s");
-    }
-    snprintf(text, size, "%zu %s of %s%s in batches of %llu, %u thread%s, FP32 on %s",
-             self->data.count, self->input.ids ? "lines" : "rows", self->options->data, tokens,
-             (unsigned long long)self->options->batch, threads, threads == 1 ? "" : "s",
-             self->engine_name);
-}
-
-int compare_describe_latency(const comparison *self, char *text, size_t size)
-{
-    char engines[200];
-    for (size_t v = 0; v < self->count; v++) {
-        const evaluate_variant *variant = &self->variants[v];
-        if (variant->timed_count > 0) {
-            baseline_describe(engines, sizeof engines);
-            snprintf(text, size, "Latency of %s: on %s, the fastest of %s", variant->name,
-                     variant->ms_engine, engines);
-            return 1;
-        }
-    }
-    return 0;
-}
-
-int compare_describe_calibration(const comparison *self, char *text, size_t size)
-{
-    if (self->calibrated == 0) {
-        return 0;
-    }
-    const char *what = self->input.ids ? "lines" : "rows";
-    if (self->held_out > 0) {
-        snprintf(text, size,
-                 "Static ranges: from the first %zu of the %zu %s, which are left out of the "
-                 "evaluation of every variant (--calibration-data gives other %s)",
-                 self->held_out, self->x.count, what, what);
-    } else {
-        snprintf(text, size, "Static ranges: from %zu %s of %s", self->calibrated, what,
-                 self->options->calibration_data);
-    }
-    return 1;
-}
+#include "tools/fit.h"
 
 /* What a column is about: text has room for what is of use, wider formats have all of them. */
 typedef enum column_use { USE_ALWAYS, USE_CLASSES, USE_EMBEDDINGS } column_use;
 
 /* A column of the table of variants. */
 typedef struct variant_column {
-    const char *heading, *short_heading; /* NULL: not in text */
-    double (*value)(const comparison *self, const evaluate_variant *variant);
-    int decimals, short_decimals;
+    fit_column shown;
     column_use use;
+    double (*value)(const comparison *self, const evaluate_variant *variant);
 } variant_column;
 
 static double accuracy_of(const comparison *self, const evaluate_variant *variant)
@@ -122,6 +69,13 @@ static double mean_pct_of(const comparison *self, const evaluate_variant *varian
     return dynq_metrics_result(&variant->output).mean_abs_pct_error;
 }
 
+static double divergence_of(const comparison *self, const evaluate_variant *variant)
+{
+    return isnan(compare_agreement(self, variant))
+               ? NAN
+               : dynq_metrics_result(&variant->output).divergence_mean;
+}
+
 static double ms_of(const comparison *self, const evaluate_variant *variant)
 {
     (void)self;
@@ -134,170 +88,54 @@ static double bytes_of(const comparison *self, const evaluate_variant *variant)
     return (double)variant->weight_bytes;
 }
 
-static const variant_column columns[] = {
-    {"accuracy %", "acc %", accuracy_of, 2, 2, USE_CLASSES},
-    {"points", "points", points_of, 2, 2, USE_CLASSES},
-    {"top-1 agreement %", "agree %", agreement_of, 2, 2, USE_CLASSES},
-    {"mean cosine", "mean cos", mean_cosine_of, 6, 6, USE_EMBEDDINGS},
-    {"least cosine", "min cos", least_cosine_of, 6, 4, USE_ALWAYS},
-    {"SQNR dB", "SQNR", sqnr_of, 2, 1, USE_ALWAYS},
-    {"max |error|", "max |err|", max_error_of, 6, 5, USE_EMBEDDINGS},
-    {"mean |error|", NULL, mean_error_of, 6, 0, USE_ALWAYS},
-    {"mean error %", NULL, mean_pct_of, 4, 0, USE_ALWAYS},
-    {"ms per run", "ms/run", ms_of, 4, 4, USE_ALWAYS},
-    {"weight bytes", "bytes", bytes_of, 0, 0, USE_ALWAYS},
+static const variant_column variant_columns[] = {
+    {{"accuracy %", "acc %", 2, 2, 1}, USE_CLASSES, accuracy_of},
+    {{"points", "points", 2, 2, 9}, USE_CLASSES, points_of},
+    {{"top-1 agreement %", "agree %", 2, 2, 2}, USE_CLASSES, agreement_of},
+    {{"mean cosine", "mean cos", 6, 5, 6}, USE_ALWAYS, mean_cosine_of},
+    {{"least cosine", "min cos", 6, 4, 5}, USE_ALWAYS, least_cosine_of},
+    {{"SQNR dB", "SQNR", 2, 1, 3}, USE_ALWAYS, sqnr_of},
+    {{"max |error|", "max |err|", 6, 5, 8}, USE_ALWAYS, max_error_of},
+    {{"mean |error|", "mean |err|", 6, 5, 11}, USE_ALWAYS, mean_error_of},
+    {{"mean error %", "err %", 4, 3, 12}, USE_ALWAYS, mean_pct_of},
+    {{"KL divergence", "KL", 8, 6, 10}, USE_CLASSES, divergence_of},
+    {{"ms per run", "ms/run", 4, 4, 4}, USE_ALWAYS, ms_of},
+    {{"weight bytes", "bytes", 0, 0, 7}, USE_ALWAYS, bytes_of},
 };
 
-static int is_shown(const comparison *self, const variant_column *column)
-{
-    const column_use hidden =
-        self->input.ids && self->labels == NULL ? USE_CLASSES : USE_EMBEDDINGS;
-    return self->call->common.format != TABLE_TEXT ||
-           (column->short_heading != NULL && column->use != hidden);
-}
+#define VARIANT_COLUMNS (sizeof variant_columns / sizeof *variant_columns)
 
 static void print_variants(const comparison *self)
 {
-    const size_t count = sizeof columns / sizeof *columns;
     const table_format format = self->call->common.format;
-    const int text = format == TABLE_TEXT;
-    table *rows = table_create();
-    table_column(rows, "variant", TABLE_LEFT);
-    for (size_t c = 0; c < count; c++) {
-        if (is_shown(self, &columns[c])) {
-            table_column(rows, text ? columns[c].short_heading : columns[c].heading, TABLE_RIGHT);
-        }
-    }
+    const int embeddings = self->input.ids && self->labels == NULL;
+    fit_column columns[VARIANT_COLUMNS];
+    const char *names[COMPARE_MAX_VARIANTS];
+    double values[COMPARE_MAX_VARIANTS * VARIANT_COLUMNS];
+    size_t count = 0;
     for (size_t v = 0; v < self->count; v++) {
-        table_text(rows, self->variants[v].name);
-        for (size_t c = 0; c < count; c++) {
-            if (is_shown(self, &columns[c])) {
-                table_number(rows, columns[c].value(self, &self->variants[v]),
-                             text ? columns[c].short_decimals : columns[c].decimals);
-            }
+        names[v] = self->variants[v].name;
+        for (size_t c = 0; c < VARIANT_COLUMNS; c++) {
+            values[count++] = variant_columns[c].value(self, &self->variants[v]);
         }
     }
-    table_print(rows, format, stdout);
-    table_free(rows);
-}
-
-/* A bar of up to BAR_CELLS cells in eighths. */
-static void make_bar(char *text, size_t size, double share)
-{
-    static const char *const eighths[] = {"",
-                                          "\xE2\x96\x8F",
-                                          "\xE2\x96\x8E",
-                                          "\xE2\x96\x8D",
-                                          "\xE2\x96\x8C",
-                                          "\xE2\x96\x8B",
-                                          "\xE2\x96\x8A",
-                                          "\xE2\x96\x89"};
-    const int cells = share > 0 ? (int)ceil(fmin(share, 1) * BAR_CELLS * 8) : 0;
-    size_t used = 0;
-    text[0] = '\0';
-    for (int i = 0; i < cells / 8; i++) {
-        used += (size_t)snprintf(text + used, size - used, "\xE2\x96\x88");
-    }
-    snprintf(text + used, size - used, "%s", eighths[cells % 8]);
-}
-
-/* The largest error shown, which the bars are drawn against. */
-static double largest_error(const comparison *self, const size_t *layers, size_t count)
-{
-    double largest = 0;
-    for (size_t i = 0; i < count; i++) {
-        for (size_t v = 1; v < self->count; v++) {
-            const evaluate_node *node =
-                compare_node(&self->variants[v], self->results.inputs[layers[i]].layer);
-            largest = node != NULL ? fmax(largest, compare_error_pct(node)) : largest;
+    for (size_t c = 0; c < VARIANT_COLUMNS; c++) {
+        columns[c] = variant_columns[c].shown;
+        if (variant_columns[c].use == USE_CLASSES && embeddings) {
+            columns[c].short_heading = NULL;
         }
     }
-    return largest;
+    const fit_table shown = {.heading = "variant",
+                             .align = TABLE_LEFT,
+                             .names = names,
+                             .row_count = self->count,
+                             .columns = columns,
+                             .column_count = VARIANT_COLUMNS,
+                             .values = values};
+    fit_print(&shown, format, fit_terminal_width(), stdout);
 }
 
-/* Names this long get a line of their own. */
-#define LONG_NAME     20
-#define ERROR_COLUMNS 4
-
-static int has_long_names(const comparison *self, const size_t *layers, size_t count)
-{
-    size_t longest = 0;
-    for (size_t i = 0; i < count; i++) {
-        const size_t width = table_display_width(self->results.inputs[layers[i]].layer);
-        longest = width > longest ? width : longest;
-    }
-    return longest > LONG_NAME;
-}
-
-/* What a layer's error is in one variant, in the columns behind the names. */
-static void add_error(table *rows, const evaluate_node *node, double largest)
-{
-    if (node == NULL) {
-        table_empty(rows);
-        table_empty(rows);
-        table_empty(rows);
-        table_text(rows, "");
-        return;
-    }
-    char bar[4 * BAR_CELLS + 4];
-    const double error = compare_error_pct(node);
-    make_bar(bar, sizeof bar, largest > 0 ? error / largest : 0);
-    table_number(rows, dynq_metrics_result(&node->metrics).sqnr_db, 1);
-    table_number(rows, error, 3);
-    table_number(rows, 100 * evaluate_share_outside(node), 3);
-    table_text(rows, bar);
-}
-
-static void add_layer(table *rows, const comparison *self, const char *name, int long_names,
-                      double largest)
-{
-    if (long_names) {
-        table_text(rows, name);
-        for (size_t c = 0; c < ERROR_COLUMNS; c++) {
-            table_text(rows, "");
-        }
-    }
-    for (size_t v = 1; v < self->count; v++) {
-        char variant[64];
-        if (long_names) {
-            snprintf(variant, sizeof variant, "  %s", self->variants[v].name);
-            table_text(rows, variant);
-        } else {
-            table_text(rows, v == 1 ? name : "");
-            table_text(rows, self->variants[v].name);
-        }
-        add_error(rows, compare_node(&self->variants[v], name), largest);
-    }
-}
-
-static void print_layers(const comparison *self)
-{
-    size_t layers[MOST_LAYERS];
-    const size_t count = compare_worst_layers(self, layers, MOST_LAYERS);
-    const double largest = largest_error(self, layers, count);
-    const int long_names = has_long_names(self, layers, count);
-    table *rows = table_create();
-    table_column(rows, "layer", TABLE_NAME);
-    if (!long_names) {
-        table_column(rows, "variant", TABLE_LEFT);
-    }
-    table_column(rows, "SQNR dB", TABLE_RIGHT);
-    table_column(rows, "error %", TABLE_RIGHT);
-    table_column(rows, "outside %", TABLE_RIGHT);
-    table_column(rows, "error", TABLE_LEFT);
-    for (size_t i = 0; i < count; i++) {
-        add_layer(rows, self, self->results.inputs[layers[i]].layer, long_names, largest);
-    }
-    table_print(rows, self->call->common.format, stdout);
-    table_free(rows);
-    if (count < self->results.input_count) {
-        printf("The %zu layers with the largest error of %zu; --json and --html have all.\n", count,
-               self->results.input_count);
-    }
-}
-
-/* A line of prose, or an item in Markdown; long ones are broken at the terminal's 80 columns. */
-static void print_prose(const comparison *self, const char *text, const char *item)
+void compare_print_prose(const comparison *self, const char *text, const char *item)
 {
     if (self->call->common.format == TABLE_MARKDOWN) {
         printf("%s%s%s\n", item, text, item[0] == '\0' ? "\n" : "");
@@ -305,6 +143,58 @@ static void print_prose(const comparison *self, const char *text, const char *it
     }
     printf("%s", item);
     option_print_wrapped(stdout, text, strlen(item), strlen(item));
+}
+
+static void print_batch_effects(const comparison *self)
+{
+    const evaluate_batch_effect *taken = &self->variants[0].batch_effect;
+    char text[300];
+    size_t changing = 0;
+    if (taken->requests == 0) {
+        return;
+    }
+    table *rows = table_create();
+    table_column(rows, "variant", TABLE_LEFT);
+    table_column(rows, "mean change %", TABLE_RIGHT);
+    table_column(rows, "worst %", TABLE_RIGHT);
+    for (size_t v = 0; v < self->count; v++) {
+        const evaluate_batch_effect *effect = &self->variants[v].batch_effect;
+        if (!effect->identical) {
+            table_text(rows, self->variants[v].name);
+            table_number(rows, 100 * effect->mean, 5);
+            table_number(rows, 100 * effect->worst, 5);
+            changing++;
+        }
+    }
+    snprintf(text, sizeof text,
+             "Answers in random batches against the same alone (%zu %s, %zu batches each): %s",
+             taken->requests, self->input.ids ? "lines" : "rows", taken->batches,
+             changing == 0             ? "the same bytes in all variants."
+             : changing == self->count ? "they change with their neighbours:"
+                                       : "only these change, the others have the same bytes:");
+    puts("");
+    compare_print_prose(self, text, "");
+    if (changing > 0) {
+        puts("");
+        table_print(rows, self->call->common.format, stdout);
+    }
+    table_free(rows);
+}
+
+/* The conclusion: what to do, then who is guilty. */
+static void print_conclusion(const comparison *self)
+{
+    char text[2000];
+    const size_t focus = compare_focus(self);
+    for (size_t i = 0; i < self->advice_count; i++) {
+        compare_print_prose(self, self->advice[i].text, "- ");
+    }
+    if (focus > 0 && compare_blame(self, &self->variants[focus], text, sizeof text)) {
+        compare_print_prose(self, text, "- ");
+    }
+    if (focus > 0) {
+        puts("");
+    }
 }
 
 void compare_print(const comparison *self)
@@ -315,32 +205,23 @@ void compare_print(const comparison *self)
         return;
     }
     compare_describe_data(self, text, sizeof text);
-    print_prose(self, text, "");
+    compare_print_prose(self, text, "");
     if (compare_describe_calibration(self, text, sizeof text)) {
-        print_prose(self, text, "");
+        compare_print_prose(self, text, "");
     }
     if (compare_describe_latency(self, text, sizeof text)) {
-        print_prose(self, text, "");
+        compare_print_prose(self, text, "");
     }
     if (baseline_warning(text, sizeof text)) {
-        print_prose(self, text, "");
+        compare_print_prose(self, text, "");
     }
     puts("");
+    print_conclusion(self);
     print_variants(self);
-    if (self->count > 1 && self->results.input_count > 0) {
-        snprintf(
-            text, sizeof text,
-            "Error of each layer's result against %s, with what it got from the layers before:",
-            self->variants[0].name);
-        puts("");
-        print_prose(self, text, "");
-        puts("");
-        print_layers(self);
-        puts("");
-        for (size_t v = 1; v < self->count; v++) {
-            if (compare_blame(&self->variants[v], text, sizeof text)) {
-                print_prose(self, text, "- ");
-            }
-        }
+    const size_t focus = compare_focus(self);
+    if (focus > 0) {
+        compare_print_guilty(self, &self->variants[focus]);
+        compare_print_below(self);
+        print_batch_effects(self);
     }
 }

@@ -1,25 +1,29 @@
 #include "tools/compare.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <dynq/quantize.h>
-
 #include "tools/allocate.h"
 #include "tools/baseline.h"
-#include "tools/calibration.h"
 #include "tools/inputs.h"
 
-/* Takes over the model reference and copies the name. */
-static void add_variant(comparison *self, const char *name, dynq_model *model, dynq_scope scope,
-                        const dynq_engine *engine)
+void compare_add_variant(comparison *self, const char *name, dynq_model *model,
+                         const dynq_engine *engine, const compare_recipe *recipe)
 {
     const size_t v = self->count++;
     self->names[v] = allocate_text(name);
     self->models[v] = model;
-    self->variants[v] = (evaluate_variant){
-        .name = self->names[v], .model = model, .scope = scope, .engine = engine};
+    self->variants[v] = (evaluate_variant){.name = self->names[v],
+                                           .model = model,
+                                           .scope = recipe != NULL ? recipe->scope : 0,
+                                           .engine = engine};
+    self->subjects[v] = (compare_subject){.agreement = NAN};
+    if (recipe != NULL) {
+        self->subjects[v].recipe = *recipe;
+        self->subjects[v].known = 1;
+    }
 }
 
 /* Unless an engine was asked for, FP32 latency is that of the fastest: OpenBLAS, the reference for
@@ -131,7 +135,7 @@ exit_code compare_open_variants(comparison *self)
         const agreement found = examine(model);
         char name[4200];
         name_of_file(self, path, &found, name, sizeof name);
-        add_variant(self, name, model, 0, found.int8 == 0 ? self->engine : NULL);
+        compare_add_variant(self, name, model, found.int8 == 0 ? self->engine : NULL, NULL);
         if (found.int8 == 0) {
             time_on_all_engines(self, &self->variants[self->count - 1]);
         }
@@ -158,53 +162,5 @@ exit_code compare_open_variants(comparison *self)
                             "alone",
                             self->call->arguments[0]);
     }
-    return EXIT_CODE_DONE;
-}
-
-static dynq_status make_static(comparison *self, dynq_error *error)
-{
-    const int separate = self->calibration.count > 0;
-    const requests *source = separate ? &self->calibration : &self->x;
-    const size_t count = separate ? source->count : self->held_out;
-    dynq_calibration *calibration = NULL;
-    dynq_status status = dynq_calibration_create(self->models[0], NULL, &calibration, error);
-    if (status == DYNQ_OK) {
-        status = calibration_run(calibration, self->models[0], source, count,
-                                 self->call->common.threads, NULL, NULL, error);
-    }
-    dynq_model *model = NULL;
-    if (status == DYNQ_OK) {
-        const dynq_quantize_options options = {.size = sizeof options,
-                                               .range = DYNQ_RANGE_STATIC,
-                                               .calibration = calibration,
-                                               .method = DYNQ_METHOD_MAX};
-        status = dynq_quantize(self->models[0], &options, &model, error);
-    }
-    dynq_calibration_free(calibration);
-    if (status == DYNQ_OK) {
-        self->calibrated = count;
-        add_variant(self, "int8-static-max", model, 0, NULL);
-    }
-    return status;
-}
-
-exit_code compare_make_variants(comparison *self)
-{
-    static const dynq_scope scopes[] = {DYNQ_SCOPE_TENSOR, DYNQ_SCOPE_SEGMENT, DYNQ_SCOPE_ROW};
-    dynq_error error = {0};
-    dynq_model *dynamic = NULL;
-    dynq_status status = make_static(self, &error);
-    if (status == DYNQ_OK) {
-        status = dynq_quantize(self->models[0], NULL, &dynamic, &error);
-    }
-    if (status != DYNQ_OK) {
-        return command_fail_status(self->call->command, status, &error, self->call->arguments[0]);
-    }
-    for (size_t i = 0; i < sizeof scopes / sizeof *scopes; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "int8-dynamic-%s", dynq_scope_name(scopes[i]));
-        add_variant(self, name, dynq_model_retain(dynamic), scopes[i], NULL);
-    }
-    dynq_model_free(dynamic);
     return EXIT_CODE_DONE;
 }

@@ -1,5 +1,7 @@
 #include "tools/markup.h"
 
+#include "tools/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,32 +55,6 @@ void markup_add(markup *out, const char *format, ...)
     va_end(again);
 }
 
-/* The length of the well-formed UTF-8 sequence at `text`, 0 if there is none. */
-static size_t utf8_length(const unsigned char *text)
-{
-    size_t length = 0;
-    if (text[0] < 0x80) {
-        return 1;
-    } else if (text[0] >= 0xC2 && text[0] < 0xE0) {
-        length = 2;
-    } else if ((text[0] & 0xF0) == 0xE0) {
-        length = 3;
-    } else if (text[0] >= 0xF0 && text[0] < 0xF5) {
-        length = 4;
-    } else {
-        return 0;
-    }
-    for (size_t i = 1; i < length; i++) {
-        if ((text[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-    }
-    /* Overlong forms, surrogates and what lies beyond U+10FFFF. */
-    const int bad = (text[0] == 0xE0 && text[1] < 0xA0) || (text[0] == 0xED && text[1] > 0x9F) ||
-                    (text[0] == 0xF0 && text[1] < 0x90) || (text[0] == 0xF4 && text[1] > 0x8F);
-    return bad ? 0 : length;
-}
-
 void markup_text(markup *out, const char *text)
 {
     if (text == NULL) {
@@ -86,7 +62,7 @@ void markup_text(markup *out, const char *text)
     }
     while (*text != '\0') {
         const unsigned char byte = (unsigned char)*text;
-        const size_t length = utf8_length((const unsigned char *)text);
+        const size_t length = utf8_sequence(text, 4); /* stops at the terminator */
         switch (byte) {
         case '&': append(out, "&amp;", 5); break;
         case '<': append(out, "&lt;", 4); break;

@@ -4,6 +4,7 @@
 #define DYNQ_TOOLS_PLOT_H
 
 #include "tools/markup.h"
+#include "tools/svg.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -14,8 +15,9 @@ typedef struct plot_point {
     int tone;
 } plot_point;
 
-/* Labelled points. Labels are moved until they cover neither a point nor another label; a thin line
- * then leads to the point. */
+/* Labelled points, and a line through those that no other beats (further left and up is better).
+ * Labels are moved until they cover neither a point nor another label; a thin line then leads to
+ * the point. Where the names are too many or too long, the points are numbered from 1. */
 void plot_scatter(markup *out, const char *description, const char *x_title, const char *y_title,
                   const plot_point *points, size_t count);
 
@@ -49,6 +51,7 @@ typedef struct plot_range {
     const char *name;
     double low, high;
     int tone;
+    const char *others; /* ", x, y": more names, shown as their number; NULL: none */
 } plot_range;
 
 /* Counts of `bin_count` bins of equal width over [low, high], on a logarithmic scale because most
@@ -56,5 +59,42 @@ typedef struct plot_range {
 void plot_histogram(markup *out, const char *description, const char *x_title, const uint64_t *bins,
                     size_t bin_count, double low, double high, const plot_range *ranges,
                     size_t range_count);
+
+/* A line of a list that goes with numbered points. */
+typedef struct plot_row {
+    size_t number;
+    const char *name;
+    int tone;
+    double value;     /* plot_key(): length of the bar behind the name, if finite */
+    const char *text; /* at the right; NULL in plot_strips(): none */
+} plot_row;
+
+/* Number, name and value of each row, on a bar of the value's length. */
+void plot_key(markup *out, const char *description, const plot_row *rows, size_t count);
+
+/* How values are spread. What is not finite is not drawn. */
+typedef struct plot_strip {
+    plot_row row;
+    double low, lower, middle, upper, high; /* quantiles: line, thick line and dot */
+    double worst;                           /* a stroke across */
+} plot_strip;
+
+/* Strips on a common logarithmic axis; values of 0 stand at its left end. */
+void plot_strips(markup *out, const char *description, const char *x_title, const plot_strip *rows,
+                 size_t count);
+
+typedef struct plot_dots {
+    const char *description;
+    svg_axis axis;            /* values outside stand at its ends */
+    const char *const *names; /* of the lines */
+    size_t count;
+    const plot_series *series; /* up to 16 */
+    size_t series_count;
+    int connected; /* the dots of a series, from line to line */
+} plot_dots;
+
+/* A dot for each series on each line. Names that begin alike up to a number, such as
+ * "encoder.layer.3.", stand below it without it. */
+void plot_dots_draw(markup *out, const plot_dots *dots);
 
 #endif

@@ -1,187 +1,178 @@
 #include "tools/plot.h"
 
+#include "tools/plot_place.h"
 #include "tools/svg.h"
 
 #include <math.h>
 #include <stdio.h>
 
-#define RADIUS       5.5
-#define LABEL_HEIGHT 15.0
-#define MAX_LABELS   64
-#define LEFT_MARGIN  52.0
-#define TOP_MARGIN   24.0
+#define FRAME_HEIGHT 270.0
+#define POINT_HEIGHT 7.0 /* more height for each point */
+#define TOP_MARGIN   26.0
+#define MOST_NAMED   8 /* more points than these are numbered */
+/* A longer name would have to be cut, which hides what tells it apart. */
+#define LONGEST_NAME  170.0
+#define LABEL_PADDING 3.0
 
-static double overlap(svg_box a, svg_box b)
+/* The axes and where they stand. */
+typedef struct scatter_frame {
+    svg_box box;
+    svg_axis across, up;
+} scatter_frame;
+
+static double point_x(const scatter_frame *frame, const plot_point *point)
 {
-    const double width = fmin(a.x + a.width, b.x + b.width) - fmax(a.x, b.x);
-    const double height = fmin(a.y + a.height, b.y + b.height) - fmax(a.y, b.y);
-    return width > 0 && height > 0 ? width * height : 0;
+    return svg_position(&frame->across, point->x, frame->box.x, frame->box.x + frame->box.width);
 }
 
-static double outside(svg_box box, svg_box frame)
+static double point_y(const scatter_frame *frame, const plot_point *point)
 {
-    return box.width * box.height - overlap(box, frame);
+    return svg_position(&frame->up, point->y, frame->box.y + frame->box.height, frame->box.y);
 }
 
-/* Boxes that a new label must not cover. */
-typedef struct obstacles {
-    svg_box boxes[2 * MAX_LABELS];
-    size_t count;
-} obstacles;
-
-static svg_box label_box(double x, double y, double width, int direction, double distance)
+/* Places names, or with `numbered` 1, 2, ...; how many cover something. */
+static size_t place(const scatter_frame *frame, const plot_point *points, size_t count,
+                    int numbered, plot_place *places)
 {
-    /* Right, left, above, below, then the corners. */
-    static const double across[] = {1, -1, 0, 0, 0.8, 0.8, -0.8, -0.8};
-    static const double down[] = {0, 0, -1, 1, -0.8, 0.8, -0.8, 0.8};
-    const double dx = across[direction];
-    const double left = dx > 0   ? x + dx * distance
-                        : dx < 0 ? x + dx * distance - width
-                                 : x - width / 2;
-    const double middle = y + down[direction] * (distance + (dx == 0 ? LABEL_HEIGHT / 2 : 0));
-    return (svg_box){left, middle - LABEL_HEIGHT / 2, width, LABEL_HEIGHT};
+    for (size_t i = 0; i < count; i++) {
+        char number[24];
+        snprintf(number, sizeof number, "%zu", i + 1);
+        places[i] = (plot_place){.x = point_x(frame, &points[i]),
+                                 .y = point_y(frame, &points[i]),
+                                 .width = svg_text_width(numbered ? number : points[i].label) +
+                                          LABEL_PADDING};
+    }
+    return plot_place_labels(frame->box, places, count);
 }
 
-/* The free place nearest to the point, or the one that covers least. */
-static svg_box place_label(const obstacles *taken, svg_box frame, double x, double y, double width,
-                           double *distance)
+static int may_be_named(const plot_point *points, size_t count)
 {
-    svg_box best = {0};
-    double best_cost = INFINITY;
-    for (double away = RADIUS + 4; away < 110; away += 9) {
-        for (int direction = 0; direction < 8; direction++) {
-            const svg_box box = label_box(x, y, width, direction, away);
-            double cost = 20 * outside(box, frame) + 0.02 * away + 0.01 * direction;
-            for (size_t i = 0; i < taken->count; i++) {
-                cost += overlap(box, taken->boxes[i]);
-            }
-            if (cost < best_cost) {
-                best_cost = cost;
-                best = box;
-                *distance = away;
-            }
+    for (size_t i = 0; i < count; i++) {
+        if (svg_text_width(points[i].label) > LONGEST_NAME) {
+            return 0;
         }
     }
-    return best;
+    return count <= MOST_NAMED;
 }
 
 /* The line from a moved label to its point: to the nearest edge of the label. */
-static void draw_leader(markup *out, svg_box label, double x, double y)
+static void draw_leader(markup *out, const plot_place *place)
 {
-    const double to_x = fmin(fmax(x, label.x), label.x + label.width);
-    const double to_y = fmin(fmax(y, label.y + 2), label.y + label.height - 2);
-    svg_line(out, x, y, to_x, to_y, "leader");
+    const svg_box label = place->label;
+    const double to_x = fmin(fmax(place->x, label.x), label.x + label.width);
+    const double to_y = fmin(fmax(place->y, label.y + 2), label.y + label.height - 2);
+    svg_line(out, place->x, place->y, to_x, to_y, "leader");
 }
 
-static void draw_labels(markup *out, svg_box frame, const svg_axis *across, const svg_axis *up,
-                        const plot_point *points, size_t count)
+static void draw_labels(markup *out, const scatter_frame *frame, const plot_point *points,
+                        size_t count)
 {
-    obstacles taken = {.count = 0};
-    const size_t labelled = count < MAX_LABELS ? count : MAX_LABELS;
-    for (size_t i = 0; i < labelled; i++) {
-        const double x = svg_position(across, points[i].x, frame.x, frame.x + frame.width);
-        const double y = svg_position(up, points[i].y, frame.y + frame.height, frame.y);
-        taken.boxes[taken.count++] = (svg_box){x - RADIUS, y - RADIUS, 2 * RADIUS, 2 * RADIUS};
+    plot_place places[PLOT_PLACE_MAX];
+    const size_t shown = count < PLOT_PLACE_MAX ? count : PLOT_PLACE_MAX;
+    int numbered = !may_be_named(points, shown);
+    if (!numbered && place(frame, points, shown, 0, places) > 0) {
+        numbered = 1;
     }
-    for (size_t i = 0; i < labelled; i++) {
-        char name[64];
-        svg_shorten(points[i].label, 24, name, sizeof name);
-        const double x = svg_position(across, points[i].x, frame.x, frame.x + frame.width);
-        const double y = svg_position(up, points[i].y, frame.y + frame.height, frame.y);
-        double distance = 0;
-        const svg_box box = place_label(&taken, frame, x, y, svg_text_width(name), &distance);
-        taken.boxes[taken.count++] = box;
-        if (distance > RADIUS + 8) {
-            draw_leader(out, box, x, y);
+    if (numbered) {
+        place(frame, points, shown, 1, places);
+    }
+    for (size_t i = 0; i < shown; i++) {
+        if (places[i].led) {
+            draw_leader(out, &places[i]);
         }
-        svg_text(out, box.x, box.y + LABEL_HEIGHT - 3.5, "ink", "start", name);
     }
+    for (size_t i = 0; i < shown; i++) {
+        char number[24];
+        snprintf(number, sizeof number, "%zu", i + 1);
+        const svg_box box = places[i].label;
+        svg_text(out, box.x + box.width / 2, box.y + PLOT_LABEL_HEIGHT - 3.5, "ink", "middle",
+                 numbered ? number : points[i].label);
+    }
+}
+
+/* Whether no other point is at least as far left and up. */
+static int on_front(const plot_point *points, size_t count, size_t index)
+{
+    for (size_t i = 0; i < count; i++) {
+        const int not_worse = points[i].x <= points[index].x && points[i].y >= points[index].y;
+        const int better = points[i].x < points[index].x || points[i].y > points[index].y;
+        if (not_worse && (better || i < index)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* A line through the points that no other beats on both axes, from left to right. */
+static void draw_front(markup *out, const scatter_frame *frame, const plot_point *points,
+                       size_t count)
+{
+    size_t drawn = 0;
+    double last = -INFINITY;
+    markup_add(out, "<path class=\"front\" d=\"");
+    for (int found = 1; found;) {
+        size_t next = count;
+        for (size_t i = 0; i < count; i++) {
+            if (points[i].x > last && on_front(points, count, i) &&
+                (next == count || points[i].x < points[next].x)) {
+                next = i;
+            }
+        }
+        found = next < count;
+        if (found) {
+            markup_add(out, "%s%.1f %.1f", drawn++ == 0 ? "M" : "L", point_x(frame, &points[next]),
+                       point_y(frame, &points[next]));
+            last = points[next].x;
+        }
+    }
+    markup_add(out, "\"/>\n");
+}
+
+static void draw_points(markup *out, const scatter_frame *frame, const plot_point *points,
+                        size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        markup_add(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\" class=\"t%d ring\"><title>",
+                   point_x(frame, &points[i]), point_y(frame, &points[i]), PLOT_POINT_RADIUS,
+                   points[i].tone % SVG_TONES);
+        markup_text(out, points[i].label);
+        markup_add(out, ": %.4g, %.6g</title></circle>\n", points[i].x, points[i].y);
+    }
+}
+
+/* Not extended to whole ticks: the points need the room. */
+static svg_axis axis_with_margin(const char *title, double low, double high)
+{
+    const double margin = 0.07 * (high - low);
+    return high > low ? (svg_axis){.title = title, .low = low - margin, .high = high + margin}
+                      : svg_axis_around(title, low, high, 5);
 }
 
 void plot_scatter(markup *out, const char *description, const char *x_title, const char *y_title,
                   const plot_point *points, size_t count)
 {
     double x_low = INFINITY, x_high = -INFINITY, y_low = INFINITY, y_high = -INFINITY;
+    double finite = 0;
     for (size_t i = 0; i < count; i++) {
+        finite += points[i].x + points[i].y; /* not finite if one is not */
         x_low = fmin(x_low, points[i].x);
         x_high = fmax(x_high, points[i].x);
         y_low = fmin(y_low, points[i].y);
         y_high = fmax(y_high, points[i].y);
     }
-    if (!isfinite(x_low + x_high + y_low + y_high)) {
+    if (count == 0 || !isfinite(finite)) {
         return;
     }
-    const svg_box frame = {LEFT_MARGIN, TOP_MARGIN, SVG_WIDTH - LEFT_MARGIN - 8, 260};
-    const double margin = 0.15 * (y_high - y_low);
-    const svg_axis across = svg_axis_around(x_title, 0, x_high * 1.1, 5);
-    const svg_axis up = svg_axis_around(y_title, y_low - margin, y_high + margin, 5);
-    svg_begin(out, TOP_MARGIN + frame.height + 42, description);
-    svg_axis_x(out, frame, &across);
-    svg_axis_y(out, frame, &up);
-    for (size_t i = 0; i < count; i++) {
-        const double x = svg_position(&across, points[i].x, frame.x, frame.x + frame.width);
-        const double y = svg_position(&up, points[i].y, frame.y + frame.height, frame.y);
-        markup_add(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\" class=\"t%d ring\"><title>", x,
-                   y, RADIUS, points[i].tone % SVG_TONES);
-        markup_text(out, points[i].label);
-        markup_add(out, ": %.4g, %.4g</title></circle>\n", points[i].x, points[i].y);
-    }
-    draw_labels(out, frame, &across, &up, points, count);
-    svg_end(out);
-}
-
-static void draw_line(markup *out, svg_box frame, const svg_axis *across, const svg_axis *up,
-                      const double *x, size_t count, const plot_series *series)
-{
-    const int tone = series->tone % SVG_TONES;
-    int drawn = 0;
-    markup_add(out, "<path class=\"l%d\" d=\"", tone);
-    for (size_t i = 0; i < count; i++) {
-        if (isfinite(series->values[i])) {
-            markup_add(out, "%s%.1f %.1f", drawn++ == 0 ? "M" : "L",
-                       svg_position(across, x[i], frame.x, frame.x + frame.width),
-                       svg_position(up, series->values[i], frame.y + frame.height, frame.y));
-        }
-    }
-    markup_add(out, "\"/>\n");
-    for (size_t i = 0; i < count; i++) {
-        if (isfinite(series->values[i])) {
-            markup_add(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\" class=\"t%d\"><title>",
-                       svg_position(across, x[i], frame.x, frame.x + frame.width),
-                       svg_position(up, series->values[i], frame.y + frame.height, frame.y), tone);
-            markup_text(out, series->name);
-            markup_add(out, ": %.4g</title></circle>\n", series->values[i]);
-        }
-    }
-}
-
-void plot_lines(markup *out, const char *description, const char *x_title, const char *y_title,
-                const double *x, size_t count, const plot_series *series, size_t series_count)
-{
-    double high = 0;
-    const char *names[MAX_LABELS];
-    int tones[MAX_LABELS];
-    size_t shown = 0;
-    for (size_t s = 0; s < series_count && shown < MAX_LABELS; s++) {
-        names[shown] = series[s].name;
-        tones[shown++] = series[s].tone;
-        for (size_t i = 0; i < count; i++) {
-            high = isfinite(series[s].values[i]) ? fmax(high, series[s].values[i]) : high;
-        }
-    }
-    if (count < 2 || shown == 0) {
-        return;
-    }
-    const double legend = svg_legend(NULL, 0, names, tones, shown);
-    const svg_box frame = {LEFT_MARGIN, legend + TOP_MARGIN + 8, SVG_WIDTH - LEFT_MARGIN - 12, 230};
-    const svg_axis across = {.title = x_title, .low = x[0], .high = x[count - 1], .logarithmic = 1};
-    const svg_axis up = svg_axis_around(y_title, 0, high, 5);
-    svg_begin(out, frame.y + frame.height + 42, description);
-    svg_legend(out, 0, names, tones, shown);
-    svg_axis_x(out, frame, &across);
-    svg_axis_y(out, frame, &up);
-    for (size_t s = 0; s < shown; s++) {
-        draw_line(out, frame, &across, &up, x, count, &series[s]);
-    }
+    scatter_frame frame = {.across = axis_with_margin(x_title, x_low, x_high),
+                           .up = axis_with_margin(y_title, y_low, y_high)};
+    const double height = FRAME_HEIGHT + POINT_HEIGHT * (double)(count < 24 ? count : 24);
+    const double left = svg_axis_room(&frame.up);
+    frame.box = (svg_box){left, TOP_MARGIN, SVG_WIDTH - left - 8, height};
+    svg_begin(out, TOP_MARGIN + height + 42, description);
+    svg_axis_x(out, frame.box, &frame.across);
+    svg_axis_y(out, frame.box, &frame.up);
+    draw_front(out, &frame, points, count);
+    draw_points(out, &frame, points, count);
+    draw_labels(out, &frame, points, count);
     svg_end(out);
 }

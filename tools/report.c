@@ -1,5 +1,7 @@
 #include "tools/report.h"
 
+#include "tools/report_style.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -8,55 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* Data colours t0 to t7, chosen to be told apart by colour-blind readers on both backgrounds. */
-static const char colours_light[] =
-    "--page:#f6f7f9;--card:#fff;--ink:#17202b;--muted:#5b6673;--grid:#e3e7ec;--axis:#8c96a3;"
-    "--t0:#7b8794;--t1:#2a6fd6;--t2:#d9730d;--t3:#12906b;--t4:#8250df;--t5:#c8357d;--t6:#a88700;"
-    "--t7:#0f8ea8;";
-static const char colours_dark[] =
-    "--page:#11161d;--card:#1a212b;--ink:#e8edf3;--muted:#9ba7b5;--grid:#2c3642;--axis:#6b7785;"
-    "--t0:#93a0af;--t1:#5b9cf5;--t2:#f0954a;--t3:#3fbf94;--t4:#ab8bf2;--t5:#ee74ac;--t6:#d2b23c;"
-    "--t7:#45bcd6;";
-
-static const char style[] =
-    "*{box-sizing:border-box}"
-    "body{margin:0;background:var(--page);color:var(--ink);"
-    "font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
-    "main{max-width:1080px;margin:0 auto;padding:24px 16px 48px}"
-    "h1{font-size:1.7rem;line-height:1.2;margin:0 0 4px;overflow-wrap:anywhere}"
-    "h2{font-size:1.2rem;margin:36px 0 4px}"
-    "p{margin:4px 0 12px;max-width:72ch;overflow-wrap:anywhere}.sub,.note{color:var(--muted)}"
-    ".cards{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));"
-    "margin:20px 0}"
-    ".card,figure,.table{background:var(--card);border:1px solid var(--grid);border-radius:10px}"
-    ".card{padding:12px 14px}.card b{display:block;font-size:1.5rem;line-height:1.3}"
-    ".card span{color:var(--muted);font-size:.85rem;display:block;line-height:1.35;"
-    "overflow-wrap:anywhere}"
-    ".figures{display:grid;gap:16px;align-items:start;"
-    "grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr))}"
-    "figure{margin:0;padding:14px 16px 16px;max-width:640px;min-width:0;break-inside:avoid}"
-    "figcaption{margin-bottom:12px}figcaption b{display:block;overflow-wrap:anywhere}"
-    "figcaption span{color:var(--muted);font-size:.85rem;line-height:1.35;display:block}"
-    "svg{display:block;width:100%;height:auto;overflow:visible}"
-    "svg text{font:12.5px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;"
-    "fill:var(--ink)}"
-    "svg text.muted{fill:var(--muted)}svg text.strong{font-weight:600}"
-    "svg .grid{stroke:var(--grid)}svg .axis{stroke:var(--axis)}"
-    "svg .leader{stroke:var(--axis);stroke-width:.8}svg .ring{stroke:var(--card);stroke-width:1.5}"
-    "svg .area{fill:var(--t0);opacity:.55}svg .dash{stroke-dasharray:4 3;stroke-width:1.2}"
-    ".table{overflow-x:auto;margin:12px 0 16px}"
-    "table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}"
-    "caption{text-align:left;padding:10px 12px 4px;font-weight:600}"
-    "th,td{padding:6px 12px;text-align:left;white-space:nowrap;border-top:1px solid var(--grid)}"
-    "thead th{border-top:0;color:var(--muted);font-weight:600;font-size:.82rem;"
-    "vertical-align:bottom}"
-    "tbody th{font-weight:500;position:sticky;left:0;background:var(--card)}.n{text-align:right}"
-    "@media(max-width:500px){main{padding:16px 12px 40px}h1{font-size:1.4rem}th,td{padding:5px "
-    "8px}}"
-    "@media print{main{max-width:none;padding:0}body{font-size:11pt}h2{break-after:avoid}"
-    ".table{overflow:visible}th,td{padding:3px 6px;white-space:normal}"
-    ".figures{grid-template-columns:1fr 1fr}}";
 
 /* An element with plain text inside. */
 static void element(markup *out, const char *tag, const char *text)
@@ -67,26 +20,13 @@ static void element(markup *out, const char *tag, const char *text)
     markup_add(out, "</%.*s>\n", (int)name, tag);
 }
 
-static void add_style(markup *out)
-{
-    markup_add(out, "<style>:root{color-scheme:light dark;%s}", colours_light);
-    markup_add(out, "@media screen and (prefers-color-scheme:dark){:root{%s}}", colours_dark);
-    markup_add(out, "%s", style);
-    for (int tone = 0; tone < 8; tone++) {
-        markup_add(out, "svg .t%d{fill:var(--t%d)}", tone, tone);
-        markup_add(out, "svg .l%d{stroke:var(--t%d);stroke-width:2;fill:none}", tone, tone);
-    }
-    markup_add(out, "@media print{*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}"
-                    "</style>\n");
-}
-
 void report_begin(report *page, const char *title, const char *subtitle)
 {
     markup *out = &page->body;
     markup_add(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
     element(out, "title", title);
-    add_style(out);
+    report_add_style(out);
     markup_add(out, "</head>\n<body>\n<main>\n");
     element(out, "h1", title);
     element(out, "p class=\"sub\"", subtitle);
@@ -112,7 +52,30 @@ void report_cards(report *page, const report_card *cards, size_t count)
     markup_add(out, "</div>\n");
 }
 
-static void close_figures(report *page)
+void report_verdict(report *page, const char *heading, const char *text, const report_line *lines,
+                    size_t count)
+{
+    markup *out = &page->body;
+    markup_add(out, "<div class=\"verdict\">");
+    element(out, "h2", heading);
+    element(out, "p", text);
+    if (count > 0) {
+        markup_add(out, "<ul>\n");
+        for (size_t i = 0; i < count; i++) {
+            markup_add(out, "<li>");
+            markup_text(out, lines[i].text);
+            if (lines[i].code != NULL) {
+                markup_add(out, " ");
+                element(out, "code", lines[i].code);
+            }
+            markup_add(out, "</li>\n");
+        }
+        markup_add(out, "</ul>\n");
+    }
+    markup_add(out, "</div>\n");
+}
+
+void report_close_figures(report *page)
 {
     if (page->figures_open) {
         markup_add(&page->body, "</div>\n");
@@ -122,7 +85,7 @@ static void close_figures(report *page)
 
 static void close_section(report *page)
 {
-    close_figures(page);
+    report_close_figures(page);
     if (page->section_open) {
         markup_add(&page->body, "</section>\n");
         page->section_open = 0;
@@ -142,8 +105,14 @@ void report_section(report *page, const char *heading, const char *text)
 
 void report_paragraph(report *page, const char *text)
 {
-    close_figures(page);
+    report_close_figures(page);
     element(&page->body, "p", text);
+}
+
+void report_commands(report *page, const char *text)
+{
+    report_close_figures(page);
+    element(&page->body, "pre", text);
 }
 
 void report_figure_begin(report *page, const char *title, const char *text)
@@ -160,6 +129,22 @@ void report_figure_begin(report *page, const char *title, const char *text)
     markup_add(&page->body, "</figcaption>\n");
 }
 
+void report_figure_key(report *page, const char *const *names, const int *tones, size_t count)
+{
+    markup_add(&page->body, "<p class=\"key\">");
+    for (size_t i = 0; i < count; i++) {
+        markup_add(&page->body, "<span><i class=\"c%d\"></i>", tones[i]);
+        markup_text(&page->body, names[i]);
+        markup_add(&page->body, "</span> ");
+    }
+    markup_add(&page->body, "</p>\n");
+}
+
+void report_figure_facts(report *page, const char *text)
+{
+    element(&page->body, "p class=\"facts\"", text);
+}
+
 void report_figure_end(report *page)
 {
     markup_add(&page->body, "</figure>\n");
@@ -168,7 +153,7 @@ void report_figure_end(report *page)
 void report_table_begin(report *page, const char *caption, const report_column *columns,
                         size_t count)
 {
-    close_figures(page);
+    report_close_figures(page);
     markup *out = &page->body;
     markup_add(out, "<div class=\"table\"><table>\n");
     if (caption != NULL) {
@@ -185,6 +170,14 @@ void report_table_begin(report *page, const char *caption, const report_column *
     page->next_column = 0;
 }
 
+static void end_cell(report *page)
+{
+    page->next_column = (page->next_column + 1) % page->column_count;
+    if (page->next_column == 0) {
+        markup_add(&page->body, "</tr>\n");
+    }
+}
+
 static void add_cell(report *page, const char *text)
 {
     markup *out = &page->body;
@@ -197,10 +190,16 @@ static void add_cell(report *page, const char *text)
             : page->columns[c].numeric ? "td class=\"n\""
                                        : "td",
             text);
-    page->next_column = (c + 1) % page->column_count;
-    if (page->next_column == 0) {
-        markup_add(out, "</tr>\n");
-    }
+    end_cell(page);
+}
+
+void report_cell_numbered(report *page, size_t number, int tone, const char *text)
+{
+    markup *out = &page->body;
+    markup_add(out, "<tr><th scope=\"row\"><span class=\"chip c%d\">%zu</span>", tone, number);
+    markup_text(out, text);
+    markup_add(out, "</th>");
+    end_cell(page);
 }
 
 void report_cell(report *page, const char *format, ...)

@@ -17,11 +17,14 @@ typedef struct svg_box {
     double x, y, width, height;
 } svg_box;
 
+/* Logarithmic scales, by where their ticks are. */
+typedef enum svg_scale { SVG_TWOS = 1, SVG_TENS } svg_scale;
+
 /* What an axis shows: low < high, both finite; above 0 with `logarithmic`. */
 typedef struct svg_axis {
     const char *title; /* with the unit */
     double low, high;
-    int logarithmic; /* ticks at powers of two */
+    svg_scale logarithmic; /* 0: linear */
 } svg_axis;
 
 /* Ticks at first, first + step, ...: `count` of them, steps of 1, 2 or 5 times a power of ten. */
@@ -39,21 +42,33 @@ svg_axis svg_axis_around(const char *title, double low, double high, int wanted)
 void svg_begin(markup *out, double height, const char *description);
 void svg_end(markup *out);
 
-/* `class` may hold several names; `anchor` is "start", "middle" or "end". */
+/* `class` may hold several names ("small", "strong", "muted"); `anchor` is "start", "middle" or
+ * "end". */
 void svg_text(markup *out, double x, double y, const char *class, const char *anchor,
               const char *text);
 void svg_line(markup *out, double x1, double y1, double x2, double y2, const char *class);
 void svg_rect(markup *out, svg_box box, const char *class, const char *tooltip);
-/* The width of text of the plots' size, estimated from its number of characters. */
+/* The width that text of the plots' size takes at most. */
 double svg_text_width(const char *text);
-/* Copies at most `limit` characters of text, with an ellipsis in the middle of what is longer. */
-void svg_shorten(const char *text, size_t limit, char *buffer, size_t size);
+/* A copy of text no wider than `width`, with an ellipsis in the middle of what is. */
+#define SVG_SHORTENED 600 /* bytes that hold any text as wide as a plot */
+void svg_shorten(const char *text, double width, char *buffer, size_t size);
+/* Text shortened to `room`; what is shortened has all of it in its title. */
+void svg_label(markup *out, double x, double y, const char *class, const char *anchor,
+               const char *text, double room);
+
+/* The same for a text that is part of `title`. */
+void svg_label_titled(markup *out, double x, double y, const char *class, const char *anchor,
+                      const char *text, const char *title, double room);
 
 /* Where `value` stands between `from` and `to`. */
 double svg_position(const svg_axis *axis, double value, double from, double to);
-/* Grid, ticks and title: below the box, left of it. */
+/* Grid, ticks and title: below the box, above it, left of it. */
 void svg_axis_x(markup *out, svg_box box, const svg_axis *axis);
+void svg_axis_top(markup *out, svg_box box, const svg_axis *axis);
 void svg_axis_y(markup *out, svg_box box, const svg_axis *axis);
+/* The room that the numbers left of a y axis need. */
+double svg_axis_room(const svg_axis *axis);
 
 /* Squares with names, in as many lines as they need, from y down; the height they take. With out
  * NULL only the height. */

@@ -20,6 +20,7 @@ typedef struct column {
 struct table {
     column *columns;
     size_t column_count;
+    size_t width;
     char **cells; /* row after row; NULL: empty */
     size_t cell_count, cell_room;
 };
@@ -72,7 +73,14 @@ size_t table_display_width(const char *text)
 
 table *table_create(void)
 {
-    return allocate(1, sizeof(table));
+    table *self = allocate(1, sizeof *self);
+    self->width = PAGE_WIDTH;
+    return self;
+}
+
+void table_width(table *self, size_t width)
+{
+    self->width = width;
 }
 
 void table_free(table *self)
@@ -200,7 +208,7 @@ static void shrink(const table *self, size_t *widths)
     for (size_t i = 0; i < self->column_count; i++) {
         total += widths[i];
     }
-    for (; total > PAGE_WIDTH; total--) {
+    for (; total > self->width; total--) {
         size_t widest = widest_column(self, widths, NAME_KEPT);
         if (widest == self->column_count) {
             widest = widest_column(self, widths, LEAST_SHRUNK);

@@ -31,7 +31,10 @@ void table_integer(table *self, uint64_t value);
 /* Nothing to say: "-" in text and Markdown, nothing in CSV. */
 void table_empty(table *self);
 
-/* Text: columns aligned by display width, two spaces apart, at most 80 wide where shortening its
+/* How wide text may be; 80 unless set. */
+void table_width(table *self, size_t width);
+
+/* Text: columns aligned by display width, two spaces apart, at most so wide where shortening its
  * left-aligned columns allows it, no trailing spaces. CSV: as in RFC 4180, but with plain newlines
  * between the lines. */
 void table_print(const table *self, table_format format, FILE *file);

@@ -30,7 +30,7 @@ esac
 if [ -z "$mode" ] && [ "$(uname -m)" = x86_64 ]; then
   packages+=("${aarch64_packages[@]}")
 fi
-need "${build_packages[@]}" g++ libcriterion-dev python3 "${packages[@]}"
+need "${build_packages[@]}" g++ libcriterion-dev python3 chromium "${packages[@]}"
 
 minilm=${DYNQ_MINILM:-$("$source_root/tools/get-minilm.sh" --cached 2>/dev/null || true)}
 unset DYNQ_MINILM

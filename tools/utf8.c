@@ -8,9 +8,10 @@
 #define REPLACEMENT "\xEF\xBF\xBD"
 #define MOST_SHOWN  400
 
-/* The bytes of the sequence at `text`, 0 if it is not valid: Unicode 15, table 3-7. */
-static size_t sequence_bytes(const unsigned char *text, size_t left)
+/* Unicode 15, table 3-7. */
+size_t utf8_sequence(const char *start, size_t left)
 {
+    const unsigned char *text = (const unsigned char *)start;
     const unsigned char first = text[0];
     if (first < 0x80) {
         return 1;
@@ -37,7 +38,7 @@ char *utf8_valid(const char *text, size_t bytes, size_t *length)
     char *copy = allocate(bytes + 1, strlen(REPLACEMENT));
     size_t used = 0;
     for (size_t i = 0; i < bytes;) {
-        const size_t part = sequence_bytes((const unsigned char *)text + i, bytes - i);
+        const size_t part = utf8_sequence(text + i, bytes - i);
         const char *from = part > 0 ? text + i : REPLACEMENT;
         const size_t count = part > 0 ? part : strlen(REPLACEMENT);
         memcpy(copy + used, from, count);

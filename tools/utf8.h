@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+/* The bytes of the sequence at `text`, of which `left` may be read; 0 if it is not valid. */
+size_t utf8_sequence(const char *text, size_t left);
 /* A copy in which U+FFFD stands for each byte that begins no valid sequence. NUL is a character;
  * *length does not count the one behind the end. Released with free(); running out of memory ends
  * the program. */

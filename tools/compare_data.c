@@ -1,0 +1,101 @@
+#include "tools/compare.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "tools/data.h"
+#include "tools/inputs.h"
+
+static exit_code read_labels(comparison *self)
+{
+    const char *path = self->options->labels;
+    size_t count = 0;
+    dynq_error error = {0};
+    const dynq_status status = data_read_labels(path, &self->labels, &count, &error);
+    if (status != DYNQ_OK) {
+        return command_fail_status(self->call->command, status, &error, path);
+    }
+    if (count != self->x.count) {
+        return command_fail(self->call->command, EXIT_CODE_DATA,
+                            "%s has %zu labels, but %s has %zu %s; give one label for each", path,
+                            count, self->options->data, self->x.count,
+                            self->input.ids ? "lines" : "rows");
+    }
+    model_slot *slots = NULL;
+    model_outputs(self->models[0], &slots);
+    const model_slot output = slots[model_main_output(self->models[0])];
+    const size_t classes = output.columns;
+    free(slots);
+    if (self->input.ids && output.domain != DYNQ_DOMAIN_SEGMENTS) {
+        return command_fail(self->call->command, EXIT_CODE_USAGE,
+                            "--labels: %s has a row for each token, not one for each text",
+                            output.name);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (self->labels[i] < 0 || (size_t)self->labels[i] >= classes) {
+            return command_fail(self->call->command, EXIT_CODE_DATA,
+                                "%s: label %d in row %zu, but the model has the classes 0 to %zu",
+                                path, (int)self->labels[i], i, classes - 1);
+        }
+    }
+    return EXIT_CODE_DONE;
+}
+
+static int has_classes(const comparison *self)
+{
+    return !self->input.ids || self->labels != NULL;
+}
+
+double compare_agreement(const comparison *self, const evaluate_variant *variant)
+{
+    return has_classes(self) ? dynq_metrics_result(&variant->output).top1_agreement : NAN;
+}
+
+/* Whether two paths lead to one file. */
+static int same_file(const char *a, const char *b)
+{
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
+exit_code compare_read_data(comparison *self)
+{
+    const compare_options *options = self->options;
+    if (options->calibration_data != NULL && same_file(options->data, options->calibration_data)) {
+        return command_fail(self->call->command, EXIT_CODE_USAGE,
+                            "--calibration-data is the file that is evaluated, which would flatter "
+                            "static ranges; give other data, or none: the first tenth of %s then "
+                            "calibrates and is left out",
+                            options->data);
+    }
+    exit_code code =
+        requests_read(self->call, self->models[0], options->data, &self->input, &self->x);
+    if (code == EXIT_CODE_DONE && options->labels != NULL) {
+        code = read_labels(self);
+    }
+    if (code != EXIT_CODE_DONE) {
+        return code;
+    }
+    if (!has_classes(self) && options->min_agreement > 0) {
+        return command_fail(self->call->command, EXIT_CODE_USAGE,
+                            "--min-agreement: the largest number of an embedding says nothing; for "
+                            "a model of texts it needs --labels");
+    }
+    if (self->count == 1 && options->calibration_data == NULL) {
+        self->held_out = self->x.count < 10 ? 1 : self->x.count / 10;
+        if (self->held_out == self->x.count) {
+            return command_fail(self->call->command, EXIT_CODE_DATA,
+                                "%s has one %s only, which static ranges would be taken from; add "
+                                "more or --calibration-data",
+                                options->data, self->input.ids ? "line" : "row");
+        }
+    }
+    self->data =
+        (evaluate_data){.requests = &self->x,
+                        .first = self->held_out,
+                        .count = self->x.count - self->held_out,
+                        .labels = self->labels != NULL ? self->labels + self->held_out : NULL};
+    return EXIT_CODE_DONE;
+}

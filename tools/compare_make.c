@@ -1,0 +1,217 @@
+#include "tools/compare.h"
+
+#include <dynq/quantize.h>
+#include <dynq/smooth.h>
+
+#include "tools/calibration.h"
+#include "tools/output.h"
+#include "tools/request_stream.h"
+
+/* Progress is counted in thousandths of the work. */
+#define PROGRESS_STEPS 1000
+
+static void progress_advance(void *context, double share)
+{
+    command_progress_update(context, (uint64_t)(share * PROGRESS_STEPS));
+}
+
+exit_code compare_choose_variants(comparison *self)
+{
+    const compare_options *options = self->options;
+    const char *bad = NULL;
+    size_t length = 0;
+    if (compare_recipe_list(options->variants, options->percentile, self->recipes,
+                            COMPARE_MAX_VARIANTS - 1, &self->recipe_count, &bad, &length)) {
+        return EXIT_CODE_DONE;
+    }
+    if (self->recipe_count == COMPARE_MAX_VARIANTS - 1) {
+        return command_fail(self->call->command, EXIT_CODE_USAGE,
+                            "--variants: more than %d variants; name fewer",
+                            COMPARE_MAX_VARIANTS - 1);
+    }
+    return command_fail(
+        self->call->command, EXIT_CODE_USAGE,
+        "--variants: '%.*s' names nothing; accepted: "
+        "int8-static-max|entropy|percentile|mse|average "
+        "or int8-dynamic-tensor|segment|row, then any of -symmetric -weights-tensor -smooth "
+        "-clip-weights -clip-ranges (dynamic) -bias, or a pattern such as 'int8-static-*'",
+        (int)(length < 100 ? length : 100), bad);
+}
+
+/* What is made from while variants are made one by one. */
+typedef struct maker {
+    comparison *all;
+    dynq_model *models[2];             /* as it is, smoothed */
+    dynq_calibration *calibrations[2]; /* of each of them; NULL: not yet */
+    size_t made[COMPARE_MAX_VARIANTS]; /* the variant that a recipe became */
+} maker;
+
+static exit_code fail(const maker *self, const dynq_error *error, const char *path)
+{
+    return command_fail_status(self->all->call->command, error->status, error,
+                               path != NULL ? path : self->all->call->arguments[0]);
+}
+
+/* The requests that were held out of those in memory. */
+static exit_code calibrate_held_out(maker *self, int smooth, command_progress *progress)
+{
+    comparison *all = self->all;
+    dynq_error error = {0};
+    const dynq_status status =
+        calibration_run(self->calibrations[smooth], self->models[smooth], &all->x, all->held_out,
+                        all->call->common.threads, progress_advance, progress, &error);
+    all->calibrated = all->held_out;
+    return status == DYNQ_OK ? EXIT_CODE_DONE : fail(self, &error, all->options->data);
+}
+
+static exit_code add_stream(maker *self, request_stream *stream, calibration_feed *feed,
+                            command_progress *progress)
+{
+    comparison *all = self->all;
+    const size_t total = request_stream_count(stream);
+    all->calibrated = 0;
+    for (;;) {
+        const requests *next = NULL;
+        dynq_error error = {0};
+        const exit_code code =
+            request_stream_next(stream, calibration_call(self->models[0]), &next);
+        if (code != EXIT_CODE_DONE || next->count == 0) {
+            return code;
+        }
+        if (calibration_add(feed, next, 0, next->count, all->calibrated, NULL, &error) != DYNQ_OK) {
+            return fail(self, &error, all->options->calibration_data);
+        }
+        all->calibrated += next->count;
+        if (total > 0) {
+            progress_advance(progress, (double)all->calibrated / (double)total);
+        }
+    }
+}
+
+/* Any number of requests from a file, read piecewise. */
+static exit_code calibrate_file(maker *self, int smooth, command_progress *progress)
+{
+    comparison *all = self->all;
+    const char *path = all->options->calibration_data;
+    request_stream *stream = NULL;
+    exit_code code =
+        request_stream_open(all->call, self->models[smooth], path, &all->input, &stream);
+    if (code != EXIT_CODE_DONE) {
+        return code;
+    }
+    calibration_feed feed = {0};
+    dynq_error error = {0};
+    if (calibration_open(self->calibrations[smooth], self->models[smooth],
+                         request_stream_longest(stream), all->call->common.threads, &feed,
+                         &error) == DYNQ_OK) {
+        code = add_stream(self, stream, &feed, progress);
+    } else {
+        code = fail(self, &error, path);
+    }
+    calibration_close(&feed);
+    request_stream_close(stream);
+    return code;
+}
+
+static exit_code calibrate(maker *self, int smooth)
+{
+    const comparison *all = self->all;
+    dynq_error error = {0};
+    if (dynq_calibration_create(self->models[smooth], NULL, &self->calibrations[smooth], &error) !=
+        DYNQ_OK) {
+        return fail(self, &error, NULL);
+    }
+    command_progress progress =
+        command_progress_begin("Calibrating", PROGRESS_STEPS, all->call->common.quiet);
+    const exit_code code = all->options->calibration_data != NULL
+                               ? calibrate_file(self, smooth, &progress)
+                               : calibrate_held_out(self, smooth, &progress);
+    command_progress_end(&progress);
+    return code;
+}
+
+/* The FP32 model that a recipe starts from and, where it needs one, its calibration. */
+static exit_code prepare(maker *self, const compare_recipe *recipe)
+{
+    exit_code code = EXIT_CODE_DONE;
+    const int calibrated =
+        recipe->range == DYNQ_RANGE_STATIC || recipe->clip_ranges || recipe->correct_bias;
+    if (self->calibrations[0] == NULL && (recipe->smooth || calibrated)) {
+        code = calibrate(self, 0);
+    }
+    if (code == EXIT_CODE_DONE && recipe->smooth && self->models[1] == NULL) {
+        dynq_error error = {0};
+        if (dynq_smooth(self->models[0], self->calibrations[0], NULL, &self->models[1], &error) !=
+            DYNQ_OK) {
+            code = fail(self, &error, NULL);
+        }
+    }
+    if (code == EXIT_CODE_DONE && recipe->smooth && calibrated && self->calibrations[1] == NULL) {
+        code = calibrate(self, 1);
+    }
+    return code;
+}
+
+/* An earlier variant whose model serves this one as well: a scope is told when a model runs. */
+static dynq_model *shared_model(const maker *self, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        compare_recipe other = self->all->recipes[i];
+        other.scope = self->all->recipes[index].scope;
+        if (compare_recipe_equal(&other, &self->all->recipes[index])) {
+            return dynq_model_retain(self->all->variants[self->made[i]].model);
+        }
+    }
+    return NULL;
+}
+
+static exit_code make_model(maker *self, const compare_recipe *recipe, dynq_model **model)
+{
+    const exit_code code = prepare(self, recipe);
+    if (code != EXIT_CODE_DONE) {
+        return code;
+    }
+    const dynq_quantize_options options = {
+        .size = sizeof options,
+        .range = recipe->range,
+        .scope = recipe->scope,
+        .scheme = recipe->scheme,
+        .calibration = self->calibrations[recipe->smooth],
+        .method = recipe->method,
+        .percentile = recipe->percentile,
+        .weight_granularity = recipe->weights,
+        .clip_weights = recipe->clip_weights ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF,
+        .clip_ranges = recipe->clip_ranges ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF,
+        .correct_bias = recipe->correct_bias ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF};
+    dynq_error error = {0};
+    return dynq_quantize(self->models[recipe->smooth], &options, model, &error) == DYNQ_OK
+               ? EXIT_CODE_DONE
+               : fail(self, &error, NULL);
+}
+
+static exit_code make_one(maker *self, size_t index)
+{
+    const compare_recipe *recipe = &self->all->recipes[index];
+    char name[COMPARE_NAME_SIZE];
+    dynq_model *model = shared_model(self, index);
+    const exit_code code = model != NULL ? EXIT_CODE_DONE : make_model(self, recipe, &model);
+    if (code == EXIT_CODE_DONE) {
+        compare_recipe_name(recipe, name);
+        self->made[index] = self->all->count;
+        compare_add_variant(self->all, name, model, NULL, recipe);
+    }
+    return code;
+}
+
+exit_code compare_make_variants(comparison *self)
+{
+    maker all = {.all = self, .models = {self->models[0]}};
+    exit_code code = EXIT_CODE_DONE;
+    for (size_t i = 0; i < self->recipe_count && code == EXIT_CODE_DONE; i++) {
+        code = make_one(&all, i);
+    }
+    dynq_calibration_free(all.calibrations[0]);
+    dynq_calibration_free(all.calibrations[1]);
+    dynq_model_free(all.models[1]);
+    return code;
+}
