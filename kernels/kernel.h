@@ -102,7 +102,7 @@ typedef struct dynq_float_block {
     const float *x;
     size_t x_stride;
     const float *other; /* second operand of add and mul, [rows][other_stride] */
-    size_t other_stride;
+    size_t other_stride;        /* 0: the same for every row */
     const float *weight, *bias; /* layer norm: [columns] */
     float epsilon;
     dynq_activation activation; /* `activate` only; NONE copies */

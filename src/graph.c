@@ -250,6 +250,16 @@ dynq_value dynq_layer_norm(dynq_graph *graph, const char *name, dynq_value x,
     return dynq_graph_usable(graph) ? result : (dynq_value){DYNQ_NO_NODE};
 }
 
+dynq_value dynq_scale(dynq_graph *graph, const char *name, dynq_value x, const dynq_tensor *weight)
+{
+    dynq_node *node = dynq_graph_add_node(graph, name, DYNQ_OP_SCALE, &x, 1);
+    const dynq_value result = dynq_graph_finish_node(graph);
+    if (result.node != DYNQ_NO_NODE) {
+        node->gain = copy_vector(graph, name, "weight", weight, node->n);
+    }
+    return dynq_graph_usable(graph) ? result : (dynq_value){DYNQ_NO_NODE};
+}
+
 void dynq_output(dynq_graph *graph, const char *name, dynq_value value)
 {
     if (!dynq_graph_usable(graph)) {

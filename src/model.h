@@ -32,7 +32,7 @@ typedef struct dynq_node {
     const int32_t *weight_sum; /* INT8: [n], sums of codes */
     const float *bias;         /* [n]; linear: may be NULL; layer norm: never */
 
-    /* layer norm */
+    /* layer norm, scale */
     const float *gain; /* [n] */
     float epsilon;
 
@@ -48,6 +48,9 @@ typedef struct dynq_node {
     bool causal;
 
     dynq_pooling pooling;
+
+    const float *column_scale; /* [n], any operation: what smoothing has divided the columns of the
+                                * result by; NULL: nothing. Runs do not look at it */
 } dynq_node;
 
 typedef struct dynq_model_attachment_entry {

@@ -26,6 +26,7 @@ const char *dynq_op_name(dynq_op op)
     case DYNQ_OP_ATTENTION: return "attention";
     case DYNQ_OP_POOL: return "pool";
     case DYNQ_OP_NORMALIZE: return "normalize";
+    case DYNQ_OP_SCALE: return "scale";
     }
     return NULL;
 }
@@ -96,6 +97,7 @@ static uint64_t node_parameters(const dynq_node *node)
     switch (node->op) {
     case DYNQ_OP_LINEAR: return (uint64_t)node->n * (node->k + (node->bias != NULL ? 1 : 0));
     case DYNQ_OP_LAYER_NORM: return 2 * (uint64_t)node->n;
+    case DYNQ_OP_SCALE: return node->n;
     case DYNQ_OP_EMBEDDING:
     case DYNQ_OP_POSITION: return (uint64_t)node->table_rows * node->n;
     default: return 0;
@@ -201,6 +203,11 @@ dynq_status dynq_model_weights(const dynq_model *model, size_t index, float *wei
         dynq_dequantize_s8(node->packed, node->weight_scale, node->k, 0, node->n, weights);
     }
     return DYNQ_OK;
+}
+
+const float *dynq_model_column_scale(const dynq_model *model, size_t index)
+{
+    return model != NULL && index < model->node_count ? model->nodes[index].column_scale : NULL;
 }
 
 dynq_status dynq_model_attachment(const dynq_model *model, const char *name, const void **bytes,

@@ -187,12 +187,23 @@ static dynq_status take_int8_table(const model_reader *r, dynq_node *node)
     return status;
 }
 
+/* Any node may have one: it is there if its tensor is. */
+static dynq_status take_column_scale(const model_reader *r, dynq_node *node)
+{
+    static const char suffix[] = "column_scale";
+    char name[DYNQ_MAX_NAME + 16];
+    snprintf(name, sizeof name, "%s.%s", node->name, suffix);
+    return dynq_st_find(&r->header, name) == NULL
+               ? DYNQ_OK
+               : take_floats(r, node, suffix, node->n, true, &node->column_scale);
+}
+
 static dynq_status take_parameters(const model_reader *r, size_t index)
 {
     dynq_node *node = &r->model->nodes[index];
     const bool int8 = node->precision == DYNQ_PRECISION_INT8;
     dynq_status status = DYNQ_OK;
-    if (node->op == DYNQ_OP_LAYER_NORM) {
+    if (node->op == DYNQ_OP_LAYER_NORM || node->op == DYNQ_OP_SCALE) {
         status = take_floats(r, node, "weight", node->n, false, &node->gain);
     } else if (node->op == DYNQ_OP_LINEAR) {
         status = int8 ? take_int8(r, node) : take_fp32(r, node, node->n, node->k);
@@ -202,7 +213,7 @@ static dynq_status take_parameters(const model_reader *r, size_t index)
     if (status == DYNQ_OK && (node->op == DYNQ_OP_LAYER_NORM || r->has_bias[index])) {
         status = take_floats(r, node, "bias", node->n, false, &node->bias);
     }
-    return status;
+    return status == DYNQ_OK ? take_column_scale(r, node) : status;
 }
 
 static dynq_status take_attachment(const model_reader *r, dynq_model_attachment_entry *attachment)

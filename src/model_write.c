@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TENSORS_PER_NODE 4
+#define TENSORS_PER_NODE 5
 
 #define TEXT_OF(number) #number
 #define TEXT(number)    TEXT_OF(number)
@@ -61,7 +61,7 @@ static void add_packed(contents *c, const dynq_node *node)
 static void add_words(contents *c, const dynq_node *node)
 {
     const bool table = dynq_op_has_table(node->op);
-    if (node->op == DYNQ_OP_LAYER_NORM) {
+    if (node->gain != NULL) {
         add_vector(c, node, "weight", DYNQ_F32, node->n, node->gain);
     } else if (node->weight != NULL) {
         add_matrix(c, node, DYNQ_F32, table ? node->table_rows : node->n, table ? node->n : node->k,
@@ -74,6 +74,9 @@ static void add_words(contents *c, const dynq_node *node)
     }
     if (node->bias != NULL) {
         add_vector(c, node, "bias", DYNQ_F32, node->n, node->bias);
+    }
+    if (node->column_scale != NULL) {
+        add_vector(c, node, "column_scale", DYNQ_F32, node->n, node->column_scale);
     }
 }
 

@@ -264,6 +264,9 @@ static void run_float(const dynq_work *w, const dynq_step *step, const dynq_bloc
         floats.other = other->data + b->row * other->stride;
         floats.other_stride = other->stride;
     }
+    if (node->op == DYNQ_OP_SCALE) {
+        floats.other = node->gain; /* the same for every row */
+    }
     switch (step->kind) {
     case DYNQ_STEP_RANGE: kernel->range(&floats); break;
     case DYNQ_STEP_ACTIVATE: kernel->activate(&floats); break;

@@ -222,7 +222,8 @@ static dynq_step_kind kind_of(dynq_op op)
     switch (op) {
     case DYNQ_OP_INPUT: return DYNQ_STEP_RANGE;
     case DYNQ_OP_ADD: return DYNQ_STEP_ADD;
-    case DYNQ_OP_MUL: return DYNQ_STEP_MULTIPLY;
+    case DYNQ_OP_MUL:
+    case DYNQ_OP_SCALE: return DYNQ_STEP_MULTIPLY;
     case DYNQ_OP_SOFTMAX: return DYNQ_STEP_SOFTMAX;
     case DYNQ_OP_LAYER_NORM: return DYNQ_STEP_LAYER_NORM;
     case DYNQ_OP_NORMALIZE: return DYNQ_STEP_NORMALIZE;

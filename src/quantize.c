@@ -130,6 +130,10 @@ static dynq_status add_parameters(dynq_model *model, dynq_node *node, const dynq
     if (status == DYNQ_OK) {
         status = copy_floats(model, node, "weight", source->gain, source->n, &node->gain, error);
     }
+    if (status == DYNQ_OK) {
+        status = copy_floats(model, node, "column scale", source->column_scale, source->n,
+                             &node->column_scale, error);
+    }
     if (status != DYNQ_OK || source->weight == NULL) {
         return status;
     }

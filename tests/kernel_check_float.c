@@ -55,7 +55,7 @@ static void make_pair(kernel_case *c)
 {
     dynq_float_block *b = &c->call.floats;
     make_x(c);
-    b->other_stride = b->columns + case_gap(c, 7);
+    b->other_stride = case_chance(c, 4) ? 0 : b->columns + case_gap(c, 7);
     b->other = case_floats(c, INPUT_OTHER, case_span(b->rows, b->other_stride, b->columns),
                            case_some_filling(c));
     make_y(c);

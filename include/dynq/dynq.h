@@ -21,6 +21,7 @@
 #include <dynq/quantizer.h>
 #include <dynq/safetensors.h>
 #include <dynq/session.h>
+#include <dynq/smooth.h>
 #include <dynq/status.h>
 #include <dynq/tensor.h>
 #include <dynq/threads.h>

@@ -59,6 +59,9 @@ DYNQ_API dynq_value dynq_sigmoid(dynq_graph *graph, const char *name, dynq_value
 /* Element by element, two values of the same shape. */
 DYNQ_API dynq_value dynq_add(dynq_graph *graph, const char *name, dynq_value a, dynq_value b);
 DYNQ_API dynq_value dynq_mul(dynq_graph *graph, const char *name, dynq_value a, dynq_value b);
+/* Column by column: y[m][c] = x[m][c] * weight[c], weight [columns]. */
+DYNQ_API dynq_value dynq_scale(dynq_graph *graph, const char *name, dynq_value x,
+                               const dynq_tensor *weight);
 /* Over the columns of each row: exp(x - max x) / sum exp(x - max x). */
 DYNQ_API dynq_value dynq_softmax(dynq_graph *graph, const char *name, dynq_value x);
 /* Over the columns of each row: (x - mean) / sqrt(var + epsilon) * weight + bias, var the mean

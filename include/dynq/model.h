@@ -43,7 +43,8 @@ typedef enum dynq_op {
     DYNQ_OP_GELU_TANH,
     DYNQ_OP_ATTENTION,
     DYNQ_OP_POOL,
-    DYNQ_OP_NORMALIZE
+    DYNQ_OP_NORMALIZE,
+    DYNQ_OP_SCALE
 } dynq_op;
 
 /* What a row of a value stands for: a token (a row of the batch), or a whole segment, as after
@@ -171,6 +172,12 @@ DYNQ_API dynq_status dynq_model_output(const dynq_model *model, size_t index, co
  * below n * k or table_rows * n). */
 DYNQ_API dynq_status dynq_model_weights(const dynq_model *model, size_t index, float *weights,
                                         size_t capacity);
+
+/* What smoothing (dynq/smooth.h) has divided the columns of the result of node `index` by, one
+ * float for each of its columns: times these, they compare with the result of the same node in the
+ * model that was smoothed. Belongs to the model; NULL: the result was left as it is. Runs do not
+ * look at it. */
+DYNQ_API const float *dynq_model_column_scale(const dynq_model *model, size_t index);
 
 /* Attachments: named bytes that a model needs to be used and that nothing here looks into, such as
  * a vocabulary (see dynq_attach()). They are saved with the model, and a quantized model has those
