@@ -38,13 +38,14 @@ static const option_entry entries[] = {
      .kind = OPTION_STRING,
      .offset = offsetof(quantize_options, calibration),
      .argument = "FILE",
-     .help = "from `dynq calibrate`; static ranges, --clip-ranges and --correct-bias need "
-             "it or --calibration-data"},
+     .help = "from `dynq calibrate`; static ranges, --clip-ranges, --correct-bias and --smooth "
+             "need it or --calibration-data"},
     {.name = "calibration-data",
      .kind = OPTION_STRING,
      .offset = offsetof(quantize_options, calibration_data),
      .argument = "FILE",
-     .help = "requests to measure here and now, read as `dynq calibrate --data` reads them"},
+     .help = "requests to measure here and now, read as `dynq calibrate --data` reads them; after "
+             "--smooth the smoothed model is measured again"},
     {.name = "method",
      .kind = OPTION_CHOICE,
      .offset = offsetof(quantize_options, method),
@@ -85,6 +86,13 @@ static const option_entry entries[] = {
      .offset = offsetof(quantize_options, correct_bias),
      .help = "take the mean error of quantized weights, over the inputs of the calibration, away "
              "from the biases"},
+    {.name = "smooth",
+     .kind = OPTION_STRING,
+     .offset = offsetof(quantize_options, smooth),
+     .argument = "ALPHA",
+     .help = "move outliers of activations into the weights before: how much of them, a number "
+             "between 0 and 1; searched if none is given",
+     .bare = "search"},
     {.name = "rule",
      .kind = OPTION_LIST,
      .offset = offsetof(quantize_options, rules),
@@ -219,7 +227,7 @@ const command command_quantize = {
                    "and sets how the ranges of their inputs are found: while the model runs "
                    "(dynamic) or from a calibration (static). Tables of embeddings get one scale "
                    "per row, attention computes in INT8. Remedies against the error are "
-                   "--clip-weights, --clip-ranges and --correct-bias.",
+                   "--clip-weights, --clip-ranges, --correct-bias and --smooth.",
     .example = "dynq quantize mlp.safetensors -o mlp-int8.safetensors --rule 'logits=fp32'",
     .native = 1,
     .entries = entries,

@@ -12,6 +12,7 @@
  * with 1, as choices do. */
 typedef struct quantize_options {
     const char *out, *calibration, *calibration_data;
+    const char *smooth; /* NULL: not wanted */
     int ranges, granularity, scheme, method, weight_granularity, clip_weights, clip_ranges,
         correct_bias;
     double percentile;
@@ -20,13 +21,14 @@ typedef struct quantize_options {
 
 /* What a run works with. */
 typedef struct quantize_job {
-    dynq_model *model; /* FP32 */
+    dynq_model *model; /* FP32, smoothed where that is wanted */
     dynq_calibration *calibration;
     dynq_quantize_options wanted;
+    double alpha; /* of smoothing; 0: searched */
 } quantize_job;
 
-/* Opens or makes the calibration that job->wanted needs. On failure prints the error and returns
- * its exit code. */
+/* Opens or makes the calibration that job->wanted and smoothing need, smooths job->model, and
+ * calibrates it anew after that. On failure prints the error and returns its exit code. */
 exit_code quantize_prepare(const command_call *call, quantize_job *job);
 
 /* Saves the quantized model of the job and says what happened to its nodes. */

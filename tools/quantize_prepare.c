@@ -1,10 +1,12 @@
-/* What `dynq quantize` needs to know before it quantizes: its calibration. */
+/* What `dynq quantize` needs to know before it quantizes: calibration and smoothing. */
 #include "tools/quantize.h"
 
 #include "tools/calibration.h"
 #include "tools/output.h"
 
+#include <dynq/smooth.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A calibration of another model, or of no data, is a wrong file, not a wrong option. */
 static exit_code check_calibration(const command_call *call, const quantize_job *job)
@@ -106,6 +108,42 @@ static const char *needs_calibration(const quantize_job *job)
     return need;
 }
 
+/* "search", or a number between 0 and 1. */
+static exit_code read_alpha(const command_call *call, double *alpha)
+{
+    const quantize_options *options = call->options;
+    char *end = NULL;
+    *alpha = 0;
+    if (options->smooth == NULL || strcmp(options->smooth, "search") == 0) {
+        return EXIT_CODE_DONE;
+    }
+    *alpha = strtod(options->smooth, &end);
+    if (end == options->smooth || *end != '\0' || !(*alpha > 0 && *alpha < 1)) {
+        return command_fail(call->command, EXIT_CODE_USAGE,
+                            "--smooth: '%s' is not \"search\" or a number between 0 and 1",
+                            options->smooth);
+    }
+    return EXIT_CODE_DONE;
+}
+
+static exit_code smooth(const command_call *call, quantize_job *job)
+{
+    const int fixed = job->wanted.range == DYNQ_RANGE_STATIC; /* which is per tensor */
+    const dynq_smooth_options options = {.size = sizeof options,
+                                         .alpha = job->alpha,
+                                         .scope = fixed ? DYNQ_SCOPE_TENSOR : job->wanted.scope};
+    dynq_model *smoothed = NULL;
+    dynq_error error = {0};
+    const dynq_status status =
+        dynq_smooth(job->model, job->calibration, &options, &smoothed, &error);
+    if (status != DYNQ_OK) {
+        return command_fail_status(call->command, status, &error, call->arguments[0]);
+    }
+    dynq_model_free(job->model);
+    job->model = smoothed;
+    return EXIT_CODE_DONE;
+}
+
 /* Options that do not go together. */
 static exit_code check_sources(const command_call *call, const char *need)
 {
@@ -114,10 +152,17 @@ static exit_code check_sources(const command_call *call, const char *need)
         return command_fail(call->command, EXIT_CODE_USAGE,
                             "--calibration and --calibration-data: give one of them");
     }
-    if (options->calibration == NULL && options->calibration_data == NULL && need != NULL) {
+    if (options->calibration == NULL && options->calibration_data == NULL &&
+        (need != NULL || options->smooth != NULL)) {
         return command_fail(call->command, EXIT_CODE_USAGE,
                             "%s --calibration CAL, made with `dynq calibrate MODEL --data X -o "
                             "CAL`, or --calibration-data X",
+                            need != NULL ? need : "smoothing needs");
+    }
+    if (options->calibration != NULL && options->smooth != NULL && need != NULL) {
+        return command_fail(call->command, EXIT_CODE_USAGE,
+                            "%s a calibration of the model as smoothed: give --calibration-data X "
+                            "instead of --calibration",
                             need);
     }
     return EXIT_CODE_DONE;
@@ -128,8 +173,11 @@ exit_code quantize_prepare(const command_call *call, quantize_job *job)
     const quantize_options *options = call->options;
     const char *need = needs_calibration(job);
     requests data = {0};
-    exit_code code = check_sources(call, need);
-    if (code != EXIT_CODE_DONE || need == NULL) {
+    exit_code code = read_alpha(call, &job->alpha);
+    if (code == EXIT_CODE_DONE) {
+        code = check_sources(call, need);
+    }
+    if (code != EXIT_CODE_DONE || (need == NULL && options->smooth == NULL)) {
         return code;
     }
     if (options->calibration != NULL) {
@@ -138,7 +186,13 @@ exit_code quantize_prepare(const command_call *call, quantize_job *job)
         code = read_data(call, job->model, &data);
         code = code == EXIT_CODE_DONE ? measure(call, job, &data) : code;
     }
-    job->wanted.calibration = job->calibration;
+    if (code == EXIT_CODE_DONE && options->smooth != NULL) {
+        code = smooth(call, job);
+        if (code == EXIT_CODE_DONE && need != NULL) {
+            code = measure(call, job, &data);
+        }
+    }
+    job->wanted.calibration = need != NULL ? job->calibration : NULL;
     requests_free(&data);
     return code;
 }

@@ -124,8 +124,9 @@ static json_t *node_json(const node_report *report)
     return node;
 }
 
-static void print_json(const command_call *call, const node_report *reports, size_t count,
-                       uint64_t bytes_before, uint64_t bytes_after)
+static void print_json(const command_call *call, const quantize_job *job,
+                       const node_report *reports, size_t count, uint64_t bytes_before,
+                       uint64_t bytes_after)
 {
     const quantize_options *options = call->options;
     json_t *object = command_json_new("quantize");
@@ -134,6 +135,8 @@ static void print_json(const command_call *call, const node_report *reports, siz
         command_json_append(nodes, node_json(&reports[i]));
     }
     command_json_set(object, "nodes", nodes);
+    command_json_set(object, "smoothed", json_boolean(options->smooth != NULL));
+    command_json_set(object, "alpha", number_or_null(job->alpha > 0, job->alpha));
     command_json_set(object, "compression",
                      command_json_number((double)bytes_before / (double)bytes_after));
     command_json_set(object, "file_bytes_before", command_json_integer(bytes_before));
@@ -197,7 +200,7 @@ exit_code quantize_report(const command_call *call, const quantize_job *job,
     node_report *reports = NULL;
     const size_t count = report_nodes(job, quantized, &reports);
     if (call->common.json) {
-        print_json(call, reports, count, bytes_before, bytes_after);
+        print_json(call, job, reports, count, bytes_before, bytes_after);
     } else {
         print_table(reports, count, call->common.format);
         if (call->common.format != TABLE_CSV) {

@@ -20,12 +20,13 @@ class Remedies(CommandTest):
         self.assertRegex(message, expected)
 
     def test_plain(self):
-        _, nodes = self.quantize()
+        report, nodes = self.quantize()
         for node in nodes.values():
             self.assertEqual((node["weight_granularity"], node["clip_weights"],
                               node["clip_ranges"], node["correct_bias"], node["method"],
                               node["lo"], node["hi"]),
                              ("column", False, False, False, None, None, None))
+        self.assertEqual((report["smoothed"], report["alpha"]), (False, None))
 
     def test_methods(self):
         cal = self.calibrate()
@@ -111,7 +112,8 @@ class Remedies(CommandTest):
         for need, options in [("static ranges need", ["--ranges", "static"]),
                               ("clipping ranges needs", ["--clip-ranges"]),
                               ("correcting biases needs", ["--correct-bias"]),
-                              ("correcting biases needs", ["--rule", "fc1=correct-bias"])]:
+                              ("correcting biases needs", ["--rule", "fc1=correct-bias"]),
+                              ("smoothing needs", ["--smooth"])]:
             with self.subTest(need):
                 self.refused(need + " --calibration CAL.*--calibration-data", 2, *options)
         self.quantize("--ranges", "static", "--rule", "*=dynamic")
@@ -137,6 +139,20 @@ class Remedies(CommandTest):
         self.refused("wide.npy", 3, "--correct-bias", "--calibration-data", self.path("wide.npy"))
         self.refused("none", 4, "--correct-bias", "--calibration-data", self.path("none"))
         self.refused("none", 4, "--correct-bias", "--calibration", self.path("none"))
+
+    def test_smoothing_and_what_is_measured_after_it(self):
+        cal = self.calibrate()
+        for options in [["--ranges", "static"], ["--clip-ranges"], ["--correct-bias"]]:
+            self.refused("calibration of the model as smoothed: give --calibration-data", 2,
+                         "--smooth", "--calibration", cal, *options)
+        for options, alpha in [([], None), (["--ranges", "static", "--correct-bias"], 0.5)]:
+            smooth = "--smooth" if alpha is None else "--smooth=%g" % alpha
+            report, _ = self.quantize(smooth, *options, "--calibration-data", self.data)
+            self.assertEqual((report["smoothed"], report["alpha"]), (True, alpha))
+            self.succeed("info", self.path("out"), "--verify")
+        self.quantize("--smooth", "--calibration", cal)
+        for alpha in ["0", "1", "-0.5", "nan", "x", "0.5x", ""]:
+            self.refused('not "search" or a number', 2, "--smooth=" + alpha, "--calibration", cal)
 
 
 if __name__ == "__main__":
