@@ -13,7 +13,7 @@ typedef struct dynq_compared_node {
     size_t node, reference;
     dynq_metrics chain, own;
     uint64_t inputs, outside;
-    const float *scale; /* of its columns, see dynq_comparison_column_scale() */
+    const float *scale; /* of its columns, see dynq_model_column_scale(), or NULL */
     bool own_is_chain;  /* INT8, and reads inputs of the model only */
     long twin;          /* an earlier one that reads the same value with the same limits, or -1 */
     long isolated;      /* the output of the isolated model that it is, or -1 */
@@ -66,10 +66,6 @@ struct dynq_comparison {
     dynq_status status; /* of what taps did */
     dynq_error *error;
 };
-
-/* The columns of this node's result are those of the reference divided by these factors, because
- * the model was smoothed; NULL: they are the same. */
-const float *dynq_comparison_column_scale(const dynq_model *model, size_t node);
 
 /* comparison_variant.c: what one variant needs beside memory for values. */
 dynq_status dynq_compared_start(dynq_compared *variant, dynq_error *error);

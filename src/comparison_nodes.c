@@ -3,13 +3,6 @@
 
 #include <string.h>
 
-const float *dynq_comparison_column_scale(const dynq_model *model, size_t node)
-{
-    (void)model;
-    (void)node;
-    return NULL;
-}
-
 void dynq_compared_add(const dynq_compared *variant, const dynq_compared_node *entry,
                        dynq_metrics *metrics, size_t rows, const float *values, size_t stride)
 {
@@ -101,12 +94,21 @@ static void observe(void *context, size_t index, size_t rows, size_t columns, co
     add_outside(variant, index, rows, values, stride);
 }
 
+/* The node that smoothing inserted this one behind, or the node itself. */
+static const dynq_node *before_smoothing(const dynq_model *model, const dynq_node *node)
+{
+    while (node->op == DYNQ_OP_SCALE && node->column_scale != NULL) {
+        node = &model->nodes[node->inputs[0]];
+    }
+    return node;
+}
+
 /* Whether the node reads nothing but inputs of the model, so that no error reaches it. */
 static bool reads_inputs_only(const dynq_model *model, const dynq_node *node)
 {
     bool only = true;
     for (uint32_t i = 0; i < node->input_count; i++) {
-        only = only && model->nodes[node->inputs[i]].input_count == 0;
+        only = only && before_smoothing(model, &model->nodes[node->inputs[i]])->input_count == 0;
     }
     return only || node->op == DYNQ_OP_POSITION;
 }
@@ -123,11 +125,12 @@ static long find_twin(const dynq_compared *variant, const dynq_node *node)
     return -1;
 }
 
-/* The node of the reference that is compared with this one, or -1. */
+/* The node of the reference that is compared with this one, or -1. What smoothing inserted is
+ * compared with what it reads. */
 static long counterpart(const dynq_compared *variant, const dynq_node *node)
 {
     const dynq_model *reference = variant->comparison->variants[0].model;
-    const long twin = dynq_model_find(reference, node->name);
+    const long twin = dynq_model_find(reference, before_smoothing(variant->model, node)->name);
     return twin >= 0 && reference->nodes[twin].input_count > 0 &&
                    reference->nodes[twin].n == node->n &&
                    reference->nodes[twin].domain == node->domain
@@ -158,7 +161,7 @@ dynq_status dynq_compared_list_nodes(dynq_compared *variant)
             variant->nodes[variant->node_count] =
                 (dynq_compared_node){.node = i,
                                      .reference = (size_t)reference,
-                                     .scale = dynq_comparison_column_scale(model, i),
+                                     .scale = model->nodes[i].column_scale,
                                      .own_is_chain = dynq_op_has_precision(node->op) &&
                                                      node->precision == DYNQ_PRECISION_INT8 &&
                                                      reads_inputs_only(model, node),

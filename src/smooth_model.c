@@ -132,7 +132,7 @@ static dynq_status add_scale(const maker *m, size_t index)
         gain[c] = 1.0f / divide[c];
     }
     node->gain = gain;
-    return DYNQ_OK;
+    return copy_column_scale(m, node, m->model->nodes[m->values[index]].column_scale, divide);
 }
 
 static dynq_status add_rest(const maker *m)

@@ -379,11 +379,11 @@ Test(model_transformer, every_allocation_can_fail)
 Test(model_transformer, names_of_values)
 {
     static const char *const ops[] = {"ids",       "embedding", "position_embedding", "gelu_tanh",
-                                      "attention", "pool",      "normalize"};
+                                      "attention", "pool",      "normalize", "scale"};
     for (size_t i = 0; i < COUNT(ops); i++) {
         cr_assert_str_eq(dynq_op_name((dynq_op)(DYNQ_OP_IDS + i)), ops[i]);
     }
-    cr_assert_null(dynq_op_name((dynq_op)(DYNQ_OP_NORMALIZE + 1)));
+    cr_assert_null(dynq_op_name((dynq_op)(DYNQ_OP_SCALE + 1)));
     cr_assert_str_eq(dynq_domain_name(DYNQ_DOMAIN_TOKENS), "tokens");
     cr_assert_str_eq(dynq_domain_name(DYNQ_DOMAIN_SEGMENTS), "segments");
     cr_assert_null(dynq_domain_name((dynq_domain)0));

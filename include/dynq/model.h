@@ -175,8 +175,8 @@ DYNQ_API dynq_status dynq_model_weights(const dynq_model *model, size_t index, f
 
 /* What smoothing (dynq/smooth.h) has divided the columns of the result of node `index` by, one
  * float for each of its columns: times these, they compare with the result of the same node in the
- * model that was smoothed. Belongs to the model; NULL: the result was left as it is. Runs do not
- * look at it. */
+ * model that was smoothed, those of a node "VALUE.smooth" with the result of VALUE. Belongs to the
+ * model; NULL: the result was left as it is. Runs do not look at it. */
 DYNQ_API const float *dynq_model_column_scale(const dynq_model *model, size_t index);
 
 /* Attachments: named bytes that a model needs to be used and that nothing here looks into, such as
