@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define LAYERS   3
-#define VARIANTS 5
+#define VARIANTS 6
 
 /* A signal of 1 with noise that many dB below. */
 static dynq_metrics noisy(double db)
@@ -199,6 +199,7 @@ Test(compare_advice, gains_are_sorted_and_name_switches)
     add(&self, "int8-dynamic-segment", 30, 0.99, 1, (double[]){40, 34, 40});
     add(&self, "int8-dynamic-row", 32, 0.99, 1.02, (double[]){40, 38.1, 40.5});
     add(&self, "int8-dynamic-row-smooth", 35, 0.99, 1.02, (double[]){44, 39, 40});
+    add(&self, "int8-dynamic-segment-smooth", 34.5, 0.99, 1, (double[]){44, 39, 40});
     add(&self, "int8-dynamic-row-symmetric", 31.95, 0.99, 1.02, (double[]){40, 34, 40});
     advise(&self);
     double before = INFINITY;

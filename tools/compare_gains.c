@@ -179,11 +179,15 @@ typedef struct pair {
     const compare_subject *worse, *better;
 } pair;
 
-/* Of pairs with the same better side the one that gains less: what somebody would have otherwise.
- */
-static int is_better_pair(const pair *found, const compare_subject *worse,
+/* Granularity is asked for plain ranges first. Of pairs with the same better side the one that
+ * gains less: what somebody would have otherwise. */
+static int is_better_pair(property what, const pair *found, const compare_subject *worse,
                           const compare_subject *better)
 {
+    if (what == PROPERTY_SCOPE && found->better != NULL &&
+        compare_is_plain(&better->recipe) != compare_is_plain(&found->better->recipe)) {
+        return compare_is_plain(&better->recipe);
+    }
     if (found->better == NULL || sqnr_of(better) != sqnr_of(found->better)) {
         return found->better == NULL || sqnr_of(better) > sqnr_of(found->better);
     }
@@ -200,7 +204,7 @@ static pair best_pair(const gaining *self, property what)
             const compare_subject *better = &self->subjects[b];
             if (worse->known && better->known && worse->recipe.range != 0 &&
                 is_remedied(what, &worse->recipe, &better->recipe) &&
-                is_better_pair(&found, worse, better)) {
+                is_better_pair(what, &found, worse, better)) {
                 found = (pair){worse, better};
             }
         }
