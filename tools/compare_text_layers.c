@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tools/allocate.h"
+#include "tools/compare_gains.h"
 #include "tools/fit.h"
 
 static double sqnr_of(const evaluate_variant *variant)
@@ -20,6 +21,7 @@ static const evaluate_variant *best_static(const comparison *self)
     for (size_t v = 1; v < self->count; v++) {
         const compare_subject *subject = &self->subjects[v];
         if (subject->known && subject->recipe.range == DYNQ_RANGE_STATIC &&
+            compare_is_plain(&subject->recipe) &&
             (best == NULL || sqnr_of(&self->variants[v]) > sqnr_of(best))) {
             best = &self->variants[v];
         }

@@ -143,16 +143,25 @@ static dynq_status run_all(evaluation *self, const evaluate_options *options, dy
     return status;
 }
 
-/* The place of the node that `index` reads among the variant's nodes before it, or -1. */
-static long input_of(const evaluate_variant *variant, const dynq_node_info *info)
+static long place_of(const evaluate_variant *variant, const char *name)
 {
-    const char *name = node_of(variant->model, info->inputs[0]).name;
     for (size_t i = 0; i < variant->node_count; i++) {
         if (strcmp(variant->nodes[i].info.name, name) == 0) {
             return (long)i;
         }
     }
     return -1;
+}
+
+/* The place of what `info` reads among the variant's nodes before it, or -1. What smoothing
+ * inserted is not among them: then the place of what that reads. */
+static long input_of(const evaluate_variant *variant, const dynq_node_info *info)
+{
+    const dynq_node_info read = node_of(variant->model, info->inputs[0]);
+    const long place = place_of(variant, read.name);
+    return place < 0 && read.op == DYNQ_OP_SCALE
+               ? place_of(variant, node_of(variant->model, read.inputs[0]).name)
+               : place;
 }
 
 static void take_nodes(const evaluation *self, size_t v)
@@ -165,7 +174,10 @@ static void take_nodes(const evaluation *self, size_t v)
         dynq_comparison_node node = {.size = sizeof node};
         dynq_comparison_get(self->comparison, v, i, &node);
         const dynq_node_info info = node_of(variant->model, node.node);
-        evaluate_node *one = &variant->nodes[i];
+        if (strcmp(info.name, node_of(self->variants[0].model, node.reference).name) != 0) {
+            continue; /* inserted by smoothing */
+        }
+        evaluate_node *one = &variant->nodes[variant->node_count];
         *one = (evaluate_node){.info = info,
                                .reference = (long)node.reference,
                                .input = input_of(variant, &info),

@@ -243,6 +243,17 @@ class CompareLab(CommandTest):
             self.assertAlmostEqual(gain, one["gain_db"], places=6, msg=one["text"])
             self.assertIn("%.1f dB" % gain, one["text"])
 
+    def test_smoothing_is_no_error(self):
+        """Values inside a smoothed model have other scales; they are compared with their like."""
+        variants = self.by_name(self.compare(self.write(), "--variants",
+                                             "int8-dynamic-row,int8-dynamic-row-smooth"))
+        self.assertEqual([node["name"] for node in variants["int8-dynamic-row-smooth"]["nodes"]],
+                         [node["name"] for node in variants["int8-dynamic-row"]["nodes"]])
+        for node in variants["int8-dynamic-row-smooth"]["nodes"]:
+            self.assertGreater(node["sqnr_db"], 30, node)
+            if node["name"].startswith("fc"):
+                self.assertGreater(node["own_sqnr_db"], 30, node)
+
     def test_commands_make_the_variants(self):
         """What "commands" says gives, run, files with the numbers of the report."""
         names = "int8-static-mse,int8-dynamic-row-bias,int8-dynamic-row-symmetric-weights-tensor"
