@@ -122,9 +122,10 @@ class Compare(TextTest):
         report = self.compare(self.texts, "--data", self.many)
         self.assertEqual(report["rows"], 36)
         self.assertEqual(report["calibration"], {"data": self.many, "rows": 4, "held_out": 4})
-        self.assertEqual([variant["name"] for variant in report["variants"]],
-                         ["fp32", "int8-static-max", "int8-dynamic-tensor",
-                          "int8-dynamic-segment", "int8-dynamic-row"])
+        names = [variant["name"] for variant in report["variants"]]
+        self.assertEqual(names[0], "fp32")
+        self.assertLessEqual({"int8-static-max", "int8-static-entropy", "int8-dynamic-tensor",
+                              "int8-dynamic-segment", "int8-dynamic-row"}, set(names))
         self.assertAlmostEqual(report["variants"][0]["cosine_mean"], 1, places=12)
         for variant in report["variants"]:
             self.assertIsNone(variant["top1_agreement"])
