@@ -7,9 +7,8 @@
 
 #include <math.h>
 
-/* What a fold has to gain: 0.5 dB where it is free, 1.5 dB where runs pay for it. */
-#define LEAST_GAIN      1.122
-#define LEAST_GAIN_PAID 1.413
+/* What a fold has to gain: about 1 dB. */
+#define LEAST_GAIN 1.25
 
 typedef struct smoother {
     const dynq_model *model;
@@ -203,7 +202,7 @@ static dynq_status smooth_value(smoother *s, uint32_t value)
     if (status != DYNQ_OK) {
         return status;
     }
-    if (!(gain >= (fold == DYNQ_FOLD_NODE ? LEAST_GAIN_PAID : LEAST_GAIN))) {
+    if (!(gain >= LEAST_GAIN)) {
         fold = DYNQ_FOLD_NONE;
     }
     if (fold != DYNQ_FOLD_NONE) {

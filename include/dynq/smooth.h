@@ -50,8 +50,7 @@ typedef struct dynq_smooth_options {
  * the error of rounding x is proportional to range^2 * sum w_j^2 s_j^2, that of rounding weights to
  * sum max|w s|^2 * sum q_j / s_j^2; s_j = (q_j / sum w_j^2)^(1/4) is best where it does not
  * determine the range or a largest weight, and limits for these two are searched. Values are left
- * alone where that gains less than 0.5 dB (DYNQ_FOLD_NODE: 1.5 dB). Columns that are always 0 have
- * s_j = 1.
+ * alone where that gains less than 1 dB. Columns that are always 0 have s_j = 1.
  *
  * Ranges of the new model are not those of the old one: calibrate again. `calibration` is of
  * `model`. `options` may be NULL. `model` is not changed and may be freed afterwards. Errors:
