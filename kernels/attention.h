@@ -14,7 +14,7 @@ enum {
 #define DYNQ_ATTENTION_SHIFT 0x1.8p+23f
 /* Ranges below and maxima from there on count as zero and as not finite. */
 #define DYNQ_ATTENTION_LEAST   0x1p-100f
-#define DYNQ_ATTENTION_MOST    0x1p+100f
+#define DYNQ_ATTENTION_MOST    0x1p+96f
 #define DYNQ_ATTENTION_PER_127 0x1.020408p-7f
 /* log2(e) * 2^23: the exponents of powers of two are fixed-point numbers, where a float has its own
  * exponent. */
@@ -22,6 +22,9 @@ enum {
 /* (127 + log2(255)) * 2^23, so that the largest code is 255, and an exponent whose code is 0. */
 #define DYNQ_ATTENTION_TOP   0x1.0dfd1bp+30f
 #define DYNQ_ATTENTION_FLOOR 0x1.f4p+29f
+
+/* 4 ln 2: what codes of a block stand for is at most 2^4 below the largest of all blocks so far. */
+#define DYNQ_ATTENTION_DROP 0x1.62e43p+1f
 
 /* Codes and scales of a block of keys, wherever there are fewer than 64. */
 typedef struct dynq_attention_part {

@@ -15,7 +15,9 @@ typedef struct attention_s8_turn {
     _Alignas(64) uint8_t queries[ATTENTION_NUMBERS];                      /* [group][quad][16][4] */
     _Alignas(64) uint8_t codes[ATTENTION_GROUPS][ATTENTION_KEYS / 4][64]; /* [16][4] */
     lanes_f32 zero[ATTENTION_GROUPS]; /* S8_OFFSET less the zero point */
-    lanes_f32 scale[ATTENTION_GROUPS], exponent[ATTENTION_GROUPS];
+    lanes_f32 scale[ATTENTION_GROUPS], exponent[ATTENTION_GROUPS], drop[ATTENTION_GROUPS];
+    lanes_f32 top[ATTENTION_GROUPS], base[ATTENTION_GROUPS]; /* the largest score of all blocks; the
+                                                              * one that sums are relative to */
     attention_turn turn;
 } attention_s8_turn;
 
@@ -68,6 +70,8 @@ static void attention_s8_queries(attention_s8_turn *s, size_t group)
     s->zero[group] = lanes_sub(lanes_set(DYNQ_ATTENTION_SHIFT + S8_OFFSET), zero);
     s->scale[group] = lanes_mul(scale, lanes_set(b->scale));
     s->exponent[group] = lanes_mul(s->scale[group], lanes_set(DYNQ_ATTENTION_LOG2_E));
+    s->drop[group] = lanes_div(lanes_set(DYNQ_ATTENTION_DROP), s->scale[group]);
+    s->top[group] = s->base[group] = lanes_set(-INFINITY);
 }
 
 /* Scores of some keys, from `key` on. What the loops read is in variables of their own, as in an
@@ -156,11 +160,14 @@ LANES_INLINE lanes_s32 attention_probability(lanes_f32 below, lanes_f32 exponent
 }
 
 /* Scores of a group become codes. */
-static void attention_s8_softmax(attention_s8_turn *s, const dynq_attention_part *part, int g,
-                                 lanes_f32 old)
+static void attention_s8_softmax(attention_s8_turn *s, const dynq_attention_part *part, int g)
 {
     attention_turn *t = &s->turn;
-    const lanes_f32 max = t->max[g], exponent = s->exponent[g];
+    const lanes_f32 top = lanes_max(t->max[g], s->top[g]), old = s->base[g];
+    const lanes_f32 base = lanes_max(lanes_sub(top, s->drop[g]), t->max[g]);
+    const lanes_f32 exponent = s->exponent[g];
+    s->top[g] = top;
+    s->base[g] = base;
     const size_t quads = (t->keys + 3) / 4;
     const lanes_s32 ones = attention_bytes(1);
     lanes_s32 count = lanes_set_s32((int32_t)(4 * S8_OFFSET * quads));
@@ -169,13 +176,13 @@ static void attention_s8_softmax(attention_s8_turn *s, const dynq_attention_part
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++) {
             const lanes_f32 score = lanes_load(t->scores[g][4 * j + i], 16);
-            codes[i] = attention_probability(lanes_sub(score, max), exponent);
+            codes[i] = attention_probability(lanes_sub(score, base), exponent);
         }
         const lanes_s32 four = lanes_join_bytes(codes);
         lanes_store_s32((int32_t *)(void *)s->codes[g][j], four);
         count = dot_lanes(count, four, ones);
     }
-    const lanes_f32 alpha = lanes_exp(lanes_mul(lanes_sub(old, max), s->scale[g]));
+    const lanes_f32 alpha = lanes_exp(lanes_mul(lanes_sub(old, base), s->scale[g]));
     const lanes_f32 sum = lanes_add(lanes_from_s32(count), lanes_load(part->taint, 16));
     t->total[g] = lanes_fma(t->total[g], alpha, sum);
     lanes_store(t->alpha + 16 * g, alpha, 16);
@@ -283,14 +290,15 @@ static void attention_s8(const dynq_attention_block *block)
         }
         for (size_t key = 0; attention_block_at(t, key); key += ATTENTION_KEYS) {
             const dynq_attention_part part = dynq_attention_part_at(block, key / ATTENTION_KEYS);
-            lanes_f32 old[ATTENTION_GROUPS];
             if (S8_OFFSET != 0) { /* the values' sums are of all keys of the block */
                 t->keys = lanes_smaller(ATTENTION_KEYS, block->keys - key);
             }
-            memcpy(old, t->max, sizeof old);
+            for (int g = 0; g < t->groups; g++) {
+                t->max[g] = lanes_set(-INFINITY);
+            }
             attention_s8_scores(&s, &part);
             for (int g = 0; g < t->groups; g++) {
-                attention_s8_softmax(&s, &part, g, old[g]);
+                attention_s8_softmax(&s, &part, g);
             }
             attention_s8_values(&s, &part);
         }

@@ -45,7 +45,7 @@ LANES_INLINE lanes_exp_parts lanes_exp_split(lanes_f32 x)
                              .scale = lanes_from_bits(lanes_shift_left_23(lanes_bits(shifted)))};
 }
 
-/* exp(x) for x <= 0; 0 for NaN, -Inf and what is not above DYNQ_EXP_LOWEST. */
+/* exp(x) for x <= 3; 0 for NaN, -Inf and what is not above DYNQ_EXP_LOWEST. */
 LANES_INLINE lanes_f32 lanes_exp(lanes_f32 x)
 {
     const lanes_exp_parts e = lanes_exp_split(x);

@@ -25,7 +25,7 @@ static void join(dynq_range_bits *range, float x)
 
 /* A query on its way through the blocks of keys. */
 typedef struct state {
-    float max, total;
+    float max, base, total; /* INT8: the largest score, and the one that sums are relative to */
     float acc[DYNQ_MAX_HEAD];
 } state;
 
@@ -163,10 +163,10 @@ void dynq_ref_attention_prepare(const dynq_attention_block *block)
 }
 
 /* The codes of a query. `scale` is that of a score whose key has the scale 1; `exponent` makes of
- * it the exponent of a power of two. */
+ * it the exponent of a power of two, `drop` is DYNQ_ATTENTION_DROP as a difference of scores. */
 typedef struct query {
     uint8_t codes[DYNQ_MAX_HEAD];
-    float zero, scale, exponent;
+    float zero, scale, exponent, drop;
 } query;
 
 static query query_of(const dynq_attention_block *block, size_t index)
@@ -190,6 +190,7 @@ static query query_of(const dynq_attention_block *block, size_t index)
     result.zero = zero - DYNQ_ATTENTION_SHIFT;
     result.scale = (none ? 1.0f : width / 255.0f) * block->scale;
     result.exponent = result.scale * DYNQ_ATTENTION_LOG2_E;
+    result.drop = DYNQ_ATTENTION_DROP / result.scale;
     return result;
 }
 
@@ -208,8 +209,8 @@ static void attend_s8(const dynq_attention_block *block, const query *q,
                       const dynq_attention_part *part, size_t count, state *s)
 {
     const size_t dim = block->dim;
-    const float old = s->max;
-    float u[KEYS];
+    const float old = s->base;
+    float u[KEYS], most = -INFINITY;
     uint8_t p[KEYS];
     int32_t total = 0;
     for (size_t j = 0; j < count; j++) {
@@ -218,13 +219,15 @@ static void attend_s8(const dynq_attention_block *block, const query *q,
             sum += q->codes[d] * part->keys[j * dim + d];
         }
         u[j] = fmaf(-q->zero, part->key_sum[j], (float)sum) * part->key_scale[j];
-        s->max = dynq_ref_max(u[j], s->max);
+        most = dynq_ref_max(u[j], most);
     }
+    s->max = dynq_ref_max(most, s->max);
+    s->base = dynq_ref_max(s->max - q->drop, most);
     for (size_t j = 0; j < count; j++) {
-        p[j] = probability(u[j] - s->max, q->exponent);
+        p[j] = probability(u[j] - s->base, q->exponent);
         total += p[j];
     }
-    const float alpha = dynq_ref_exp((old - s->max) * q->scale);
+    const float alpha = dynq_ref_exp((old - s->base) * q->scale);
     s->total = fmaf(s->total, alpha, (float)total + *part->taint);
     for (size_t d = 0; d < dim; d++) {
         int32_t sum = 0;
@@ -240,7 +243,7 @@ void dynq_ref_attention_s8(const dynq_attention_block *block)
     for (size_t i = block->first; i < block->first + block->queries; i++) {
         const query q = query_of(block, i);
         const size_t seen = dynq_attention_seen(block, i);
-        state s = {.max = -INFINITY};
+        state s = {.max = -INFINITY, .base = -INFINITY};
         for (size_t first = 0; first < seen; first += KEYS) {
             const dynq_attention_part part = dynq_attention_part_at(block, first / KEYS);
             attend_s8(block, &q, &part, smaller(KEYS, seen - first), &s);

@@ -47,7 +47,7 @@ static inline float dynq_ref_horner(const float *terms, int count, float x)
     return p;
 }
 
-/* exp(x) = (2 + r * rise) * scale, the parts of exp for x <= 0; NaN is taken for the lowest x. */
+/* exp(x) = (2 + r * rise) * scale, the parts of exp for x <= 3; NaN is taken for the lowest x. */
 typedef struct dynq_ref_exp_parts {
     float r, rise, scale;
 } dynq_ref_exp_parts;
@@ -63,7 +63,7 @@ static inline dynq_ref_exp_parts dynq_ref_exp_split(float x)
                                 .scale = dynq_ref_from_bits(dynq_ref_bits(shifted) << 23)};
 }
 
-/* exp(x) for x <= 0; 0 for NaN, -Inf and what is not above DYNQ_EXP_LOWEST. */
+/* exp(x) for x <= 3; 0 for NaN, -Inf and what is not above DYNQ_EXP_LOWEST. */
 static inline float dynq_ref_exp(float x)
 {
     const dynq_ref_exp_parts e = dynq_ref_exp_split(x);
