@@ -17,15 +17,15 @@
 /* What choosing works with, all by column. */
 typedef struct chooser {
     const dynq_smooth_site *site;
-    double *low, *high;  /* min(0, x), max(0, x) */
-    double *square;      /* mean of x^2 */
-    double *weights;     /* sum of w^2 */
-    double *most;        /* largest |w| */
-    double *base;        /* the best factor where no limit is reached */
-    double *factors;     /* a candidate */
-    float *rounded;      /* it, as floats */
-    float *largest;      /* |w s| of each output */
-    double range, error; /* with all factors 1 */
+    double *low, *high; /* min(0, x), max(0, x) */
+    double *square;     /* mean of x^2 */
+    double *weights;    /* sum of w^2 */
+    double *most;       /* largest |w| */
+    double *base;       /* the best factor where no limit is reached */
+    double *factors;    /* a candidate */
+    float *rounded;     /* it, as floats */
+    float *largest;     /* |w s| of each output */
+    double error;       /* with all factors 1 */
 } chooser;
 
 static bool reserve(chooser *c, const dynq_allocator *allocator)
@@ -71,12 +71,12 @@ static void fill_columns(chooser *c)
     }
 }
 
-static double range_with(const chooser *c, const double *factors)
+static double range_of(const chooser *c)
 {
     double low = 0.0, high = 0.0;
     for (size_t j = 0; j < c->site->columns; j++) {
-        low = fmin(low, c->low[j] / factors[j]);
-        high = fmax(high, c->high[j] / factors[j]);
+        low = fmin(low, c->low[j] / c->factors[j]);
+        high = fmax(high, c->high[j] / c->factors[j]);
     }
     return high - low;
 }
@@ -109,18 +109,23 @@ static double error_with(chooser *c)
         weights += c->weights[j] * s * s;
         inputs += c->square[j] / (s * s);
     }
-    const double step = c->site->share * range_with(c, c->factors) / STEPS_OF_X;
+    const double step = c->site->share * range_of(c) / STEPS_OF_X;
     return step * step * weights + largest_weights(c) / (STEPS_OF_W * STEPS_OF_W) * inputs;
 }
 
-/* Finishes a candidate: the range of the whole value stays what it was, columns that are always 0
- * have 1, and factors are floats. */
+/* Finishes a candidate: columns that are always 0 have 1, all weights together stay as large as
+ * they were, so that this 1 is neither large nor small beside other factors, and factors are
+ * floats. */
 static void settle(chooser *c)
 {
+    double before = 0.0, after = 0.0;
     for (size_t j = 0; j < c->site->columns; j++) {
-        c->factors[j] = magnitude(c, j) > 0.0 && c->factors[j] > 0.0 ? c->factors[j] : 1.0;
+        const bool used = magnitude(c, j) > 0.0 && c->factors[j] > 0.0;
+        c->factors[j] = used ? c->factors[j] : 1.0;
+        before += used ? c->weights[j] : 0.0;
+        after += used ? c->weights[j] * c->factors[j] * c->factors[j] : 0.0;
     }
-    const double scale = range_with(c, c->factors) / c->range;
+    const double scale = after > 0.0 ? sqrt(before / after) : 1.0;
     for (size_t j = 0; j < c->site->columns; j++) {
         const double factor = magnitude(c, j) > 0.0 ? c->factors[j] * scale : 1.0;
         c->rounded[j] = (float)fmin(fmax(factor, 1.0 / MOST_FACTOR), MOST_FACTOR);
@@ -186,9 +191,8 @@ static void choose(chooser *c, double alpha, float *factors, double *gain)
         c->factors[j] = 1.0;
     }
     *gain = 1.0;
-    c->range = range_with(c, c->factors);
     c->error = error_with(c);
-    if (!(c->range > 0.0) || !(c->error > 0.0)) {
+    if (!(c->error > 0.0)) {
         return;
     }
     double least = alpha > 0.0 ? INFINITY : c->error;

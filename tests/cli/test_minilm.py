@@ -47,9 +47,9 @@ class PublishedEncoder(CommandTest):
         for a, b in zip(found, self.answers):
             self.assertLess(max(abs(x - y) for x, y in zip(a, b)), 2e-5)
 
-    def quantize(self, scope):
+    def quantize(self, scope, *options):
         path = self.path(scope + ".safetensors")
-        self.succeed("quantize", self.fp32, "-o", path, "-q", "--granularity", scope)
+        self.succeed("quantize", self.fp32, "-o", path, "-q", "--granularity", scope, *options)
         return path
 
     def test_published_int8(self):
@@ -61,6 +61,27 @@ class PublishedEncoder(CommandTest):
             self.assertGreaterEqual(sum(cosines) / len(cosines), worst if REFERENCE else mean, scope)
             self.assertGreaterEqual(min(cosines), worst, scope)
             self.assertEqual(self.embed(path, "--batch-tokens", "2", "-t", "2"), found, scope)
+
+    def test_smoothed(self):
+        """Measured on half of the sentences, compared on the other half; limits as below."""
+        path = os.path.join(os.path.dirname(GOLDEN), "sentences.txt")
+        with open(path, encoding="utf-8") as file:
+            lines = file.readlines()
+        count = 20 if REFERENCE else 250
+        for name, part in [("first.txt", lines[:count]), ("last.txt", lines[-count:])]:
+            with open(self.path(name), "w", encoding="utf-8") as file:
+                file.write("".join(part))
+        calibration = self.path("cal.json")
+        self.succeed("calibrate", self.fp32, "--data", self.path("first.txt"), "-o", calibration,
+                     "-q")
+        limits = {"segment": (0.9980, 0.9945), "row": (0.9992, 0.9985)}
+        models = [self.quantize(scope, "--smooth", "--calibration", calibration)
+                  for scope in limits]
+        report = self.succeed_json("compare", self.fp32, *models, "--data", self.path("last.txt"),
+                                   "--engine", "native", "--repeat", "1")
+        for variant, (mean, worst) in zip(report["variants"][1:], limits.values(), strict=True):
+            self.assertGreaterEqual(variant["cosine_mean"], mean, variant["name"])
+            self.assertGreaterEqual(variant["cosine_min"], worst, variant["name"])
 
     def test_compare(self):
         """500 sentences, but 25 with the reference kernel, which has the same bits and takes minutes;
