@@ -291,8 +291,9 @@ Test(smooth, again)
     cr_assert_eq(twice->node_count, a->node_count);
     cr_assert_gt(sqnr(model, twice), 125.0);
     const dynq_node *scale = node_of(twice, "norm.smooth");
-    for (size_t i = 0; scale->column_scale != NULL && i < INPUTS; i++) {
-        cr_assert_eq(scale->gain[i], node_of(a, "norm.smooth")->gain[i] / scale->column_scale[i]);
+    cr_assert_not_null(scale->column_scale); /* what both times together have divided by */
+    for (size_t i = 0; i < INPUTS; i++) {
+        cr_assert_float_eq(scale->gain[i] * scale->column_scale[i], 1.0f, 1e-6f);
     }
     free(a_bytes);
     free(b_bytes);
