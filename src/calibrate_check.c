@@ -14,6 +14,12 @@ static bool within(double x, double low, double high, double size)
     return x >= low - slack && x <= high + slack;
 }
 
+/* The least sum of squares of `count` numbers with the sum `sum`, up to rounding. */
+static double at_least(double sum, double count)
+{
+    return sum * (sum / count) * (1.0 - TOLERANCE);
+}
+
 static double magnitude(const dynq_value_statistics *s)
 {
     return (double)fmaxf(fabsf(s->min), fabsf(s->max));
@@ -33,7 +39,8 @@ static bool histogram_fits(const dynq_value_statistics *s)
 {
     const dynq_histogram *h = s->histogram;
     if (h->limit != dynq_histogram_limit(magnitude(s)) ||
-        (h->zeros > 0 && (s->min > 0.0f || s->max < 0.0f))) {
+        (h->zeros > 0 && (s->min > 0.0f || s->max < 0.0f)) ||
+        s->zero_rows * s->columns > h->zeros) {
         return false;
     }
     const size_t lowest = s->min < 0.0f ? dynq_histogram_bin(h, s->min) + 1 : 0;
@@ -57,9 +64,11 @@ static bool moments_fit(const dynq_value_statistics *s)
     const double width = (double)s->max - (double)s->min, square = width * width;
     const dynq_moments *m = &s->moments;
     const double second = elements * square, third = second * width, fourth = second * square;
-    return within(m->mean, (double)s->min, (double)s->max, size) && m->second >= 0.0 &&
+    /* The smallest and the largest alone make square / 2, of which half is left to rounding; and no
+     * kurtosis is below 1 (Cauchy-Schwarz). Deviation and kurtosis are thus finite. */
+    return within(m->mean, (double)s->min, (double)s->max, size) && m->second >= square / 4.0 &&
            within(m->second, 0.0, second, second) && within(fabs(m->third), 0.0, third, third) &&
-           m->fourth >= 0.0 && within(m->fourth, 0.0, fourth, fourth);
+           m->fourth >= at_least(m->second, elements) && within(m->fourth, 0.0, fourth, fourth);
 }
 
 /* A sum over `count` of numbers from `low` to 0, or from 0 to `high`. */
@@ -99,7 +108,7 @@ static bool columns_fit(const dynq_value_statistics *s)
         const double low = (double)by_column->min[c], high = (double)by_column->max[c];
         const double size = fmax(fabs(low), fabs(high)), most = rows * size * size;
         if (low > high || !within(by_column->sum[c], rows * low, rows * high, rows * size) ||
-            !(by_column->sum_of_squares[c] >= 0.0) ||
+            !(by_column->sum_of_squares[c] >= at_least(by_column->sum[c], rows)) ||
             !within(by_column->sum_of_squares[c], 0.0, most, most)) {
             return false;
         }
@@ -115,7 +124,7 @@ const char *dynq_value_statistics_fault(const dynq_value_statistics *s)
         return "\"zero_rows\" or \"batches\" do not fit \"rows\"";
     }
     if (!histogram_fits(s)) {
-        return "its histogram does not fit \"min\", \"max\" and \"elements\"";
+        return "its histogram does not fit \"min\", \"max\", \"elements\" and \"zero_rows\"";
     }
     if (!moments_fit(s)) {
         return "its moments cannot be those of numbers from \"min\" to \"max\"";

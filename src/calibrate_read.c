@@ -45,7 +45,7 @@ static bool get_float(const json_t *field, float *value)
     if (!json_is_number(field) || !(fabs(number) < FLOAT_OVERFLOW)) {
         return false;
     }
-    *value = number == 0.0 ? 0.0f : (float)number; /* -0 becomes 0 */
+    *value = (float)number + 0.0f; /* -0, and what rounds to it, becomes 0 */
     return true;
 }
 

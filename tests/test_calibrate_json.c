@@ -236,6 +236,39 @@ Test(calibrate_json, what_other_writers_may_do)
     dynq_calibration_free(none);
 }
 
+/* What happens to be a little below 0 in another writer's numbers leaves no -0 behind. */
+Test(calibrate_json, what_rounds_to_zero_is_zero)
+{
+    static const char *const tiny[] = {"-1e-50", "-0.0", "1e-50", "0"};
+    for (size_t i = 0; i < COUNT(tiny); i++) {
+        char *all = NULL;
+        dynq_calibration *calibration = NULL;
+        dynq_error error = {0};
+        size_t size = 0;
+        FILE *stream = open_memstream(&all, &size);
+        fprintf(stream,
+                "{\"format\":\"dynq-calibration\",\"version\":2,\"model\":\"c3159bbe893a1271\","
+                "\"requests\":0,\"samples\":1,\"tensors\":[{\"name\":\"x\",\"columns\":1,"
+                "\"min\":%s,\"max\":%s,\"rows\":1,\"elements\":1,\"zero_rows\":1,\"batches\":1,"
+                "\"row_low\":0,\"row_high\":0,\"batch_low\":0,\"batch_high\":0,\"mean\":0,"
+                "\"m2\":0,\"m3\":0,\"m4\":0,\"average\":[0,0,0.01],\"limit\":0,\"zeros\":1,"
+                "\"negative\":[],\"positive\":[],\"column_min\":[%s],\"column_max\":[%s],"
+                "\"column_sum\":[0],\"column_squares\":[0]}]}",
+                tiny[i], tiny[i], tiny[i], tiny[i]);
+        fclose(stream);
+        cr_assert_eq(open_text(all, &calibration, &error), DYNQ_OK, "%s", error.message);
+        dynq_calibration_entry x = {.size = sizeof x};
+        dynq_column_view columns = {.size = sizeof columns};
+        cr_assert_eq(dynq_calibration_get(calibration, 0, &x), DYNQ_OK);
+        cr_assert_eq(dynq_calibration_columns(calibration, "x", &columns), DYNQ_OK);
+        cr_assert(!signbit(x.min) && !signbit(x.max) && !signbit(columns.min[0]) &&
+                      !signbit(columns.max[0]),
+                  "%s", tiny[i]);
+        dynq_calibration_free(calibration);
+        free(all);
+    }
+}
+
 static void expect_format_errors(const change *cases, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -332,7 +365,11 @@ Test(calibrate_json, statistics_that_no_data_has)
         {"\"mean\": 0.5", "\"mean\": -0.5", "moments"},
         {"\"m2\": 9", "\"m2\": -9", "moments"},
         {"\"m2\": 9", "\"m2\": 99", "moments"},
+        {"\"m2\": 9.0749999999999993", "\"m2\": 0", "moments"},
+        {"\"m2\": 9.0749999999999993", "\"m2\": 1e-300", "moments"},
         {"\"m3\": ", "\"m3\": 99", "moments"},
+        {"\"m4\": 19.216312500000001", "\"m4\": 0", "moments"},
+        {"\"m4\": 19.216312500000001", "\"m4\": 16.47", "moments"},
         {"\"m4\": ", "\"m4\": -", "moments"},
         {"\"average\": [", "\"average\": [0,", "\"average\""},
         {"0.022499999999999999,0.01]", "0.022499999999999999,0]", "averages of rows"},
@@ -341,6 +378,7 @@ Test(calibrate_json, statistics_that_no_data_has)
         {"\"limit\": 4.0", "\"limit\": 8.0", "histogram"},
         {"\"limit\": 4.0", "\"limit\": 0", "histogram"},
         {"\"zeros\": 0", "\"zeros\": 1", "histogram"},
+        {"\"zero_rows\": 0", "\"zero_rows\": 1", "histogram"},
         {"[-256,3]", "[-256,4]", "histogram"},
         {"[-256,3]", "[-257,3]", "histogram"},
         {"[-256,3]", "[-255,3]", "histogram"},
@@ -359,6 +397,7 @@ Test(calibrate_json, statistics_that_no_data_has)
         {"\"column_sum\": [-0.5", "\"column_sum\": [1e300", "columns"},
         {"\"column_squares\": [", "\"column_squares\": [-", "columns"},
         {"\"column_squares\": [0", "\"column_squares\": [7", "columns"},
+        {"\"column_squares\": [0.25", "\"column_squares\": [0.2499", "columns"},
         {"\"column_squares\": [0", "\"column_squares\": [null", "line"},
     };
     expect_format_errors(cases, COUNT(cases));
