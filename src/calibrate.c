@@ -6,6 +6,7 @@
 #include "src/model.h"
 #include "src/options.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 const char *dynq_calibration_method_name(dynq_calibration_method method)
@@ -29,8 +30,9 @@ dynq_calibration *dynq_calibration_new(const dynq_allocator *allocator, size_t c
     }
     calibration->allocator = from;
     calibration->values = dynq_alloc(&from, capacity, sizeof *calibration->values);
-    if (calibration->values == NULL) {
-        dynq_release(&from, calibration);
+    calibration->by_name = dynq_alloc(&from, capacity, sizeof(dynq_value_statistics *));
+    if (calibration->values == NULL || calibration->by_name == NULL) {
+        dynq_calibration_free(calibration);
         return NULL;
     }
     return calibration;
@@ -47,6 +49,7 @@ void dynq_calibration_free(dynq_calibration *calibration)
         dynq_release(&allocator, calibration->values[i].name);
     }
     dynq_release(&allocator, calibration->values);
+    dynq_release(&allocator, calibration->by_name);
     dynq_release(&allocator, calibration);
 }
 
@@ -75,6 +78,7 @@ dynq_calibration *dynq_calibration_new_like(const dynq_calibration *other,
         return NULL;
     }
     calibration->model = other->model;
+    dynq_calibration_sort(calibration);
     return calibration;
 }
 
@@ -121,18 +125,37 @@ dynq_status dynq_calibration_create(const dynq_model *model, const dynq_allocato
         return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a calibration");
     }
     calibration->model = dynq_model_fingerprint(model);
+    dynq_calibration_sort(calibration);
     *result = calibration;
     return DYNQ_OK;
 }
 
-dynq_value_statistics *dynq_calibration_find(const dynq_calibration *calibration, const char *name)
+static int compare_names(const void *a, const void *b)
+{
+    const dynq_value_statistics *const *one = a, *const *other = b;
+    return strcmp((*one)->name, (*other)->name);
+}
+
+static int compare_with_name(const void *name, const void *element)
+{
+    const dynq_value_statistics *const *value = element;
+    return strcmp(name, (*value)->name);
+}
+
+void dynq_calibration_sort(dynq_calibration *calibration)
 {
     for (size_t i = 0; i < calibration->count; i++) {
-        if (strcmp(calibration->values[i].name, name) == 0) {
-            return &calibration->values[i];
-        }
+        calibration->by_name[i] = &calibration->values[i];
     }
-    return NULL;
+    qsort(calibration->by_name, calibration->count, sizeof(dynq_value_statistics *), compare_names);
+}
+
+dynq_value_statistics *dynq_calibration_find(const dynq_calibration *calibration, const char *name)
+{
+    dynq_value_statistics *const *found =
+        bsearch(name, calibration->by_name, calibration->count, sizeof(dynq_value_statistics *),
+                compare_with_name);
+    return found == NULL ? NULL : *found;
 }
 
 /* The value of `other` with the name of value `index`: nearly always at the same place. */
@@ -220,9 +243,8 @@ static dynq_status join(dynq_calibration *calibration, const dynq_calibration *o
     for (size_t i = 0; status == DYNQ_OK && i < calibration->count; i++) {
         dynq_value_statistics *value = &calibration->values[i];
         const dynq_value_statistics *more = counterpart(calibration, i, other);
-        const bool both = value->rows > 0 && more->rows > 0;
         dynq_value_statistics_append(value, more);
-        value->unordered = value->unordered || (both && !ordered);
+        value->unordered = value->unordered || (more->rows > 0 && !ordered);
     }
     dynq_float_state_restore(before);
     calibration->requests += status == DYNQ_OK ? other->requests : 0;

@@ -48,6 +48,7 @@ struct dynq_calibration {
     uint64_t model;    /* dynq_model_fingerprint() */
     uint64_t requests; /* that calibrators ran; below 2^63 */
     dynq_value_statistics *values;
+    dynq_value_statistics **by_name; /* sorted, once all values are there */
     size_t count;
 };
 
@@ -80,6 +81,8 @@ dynq_calibration *dynq_calibration_new(const dynq_allocator *allocator, size_t c
 /* An empty one with the values of `other`; NULL when memory is out. */
 dynq_calibration *dynq_calibration_new_like(const dynq_calibration *other,
                                             const dynq_allocator *allocator);
+/* Makes the values known to dynq_calibration_find(); after the last one was added. */
+void dynq_calibration_sort(dynq_calibration *calibration);
 /* Forgets all rows and requests. */
 void dynq_calibration_clear(dynq_calibration *calibration);
 /* The value with that name, or NULL. */

@@ -329,6 +329,7 @@ static dynq_status read_calibration(const reader *r, const json_t *root,
         dynq_calibration_free(calibration);
         return status;
     }
+    dynq_calibration_sort(calibration);
     *result = calibration;
     return DYNQ_OK;
 }

@@ -53,8 +53,9 @@ static const option_entry entries[] = {
      .kind = OPTION_FLAG,
      .offset = offsetof(calibrate_options, resume),
      .help =
-         "go on where an interrupted run, with the same data, wrote its output last: the result "
-         "is that of one run"},
+         "go on where a run with the same data wrote its output last: the result is that of one "
+         "run; "
+         "where --rows or the data had ended it, up to rounding, and but for the moving average"},
     {.name = NULL},
 };
 
@@ -118,18 +119,32 @@ static bool is_file(const char *path)
     return stat(path, &info) != 0 || S_ISREG(info.st_mode);
 }
 
-static exit_code merge_file(const job *self, dynq_calibration *into, const char *path)
+/* Opens a calibration of the model. */
+static exit_code open_file(const job *self, const char *path, dynq_calibration **calibration)
+{
+    dynq_error error = {0};
+    dynq_status status = dynq_calibration_open(path, NULL, calibration, &error);
+    if (status != DYNQ_OK) {
+        return command_fail_status(self->call->command, status, &error, path);
+    }
+    status = dynq_calibration_check_model(*calibration, self->model, &error);
+    if (status != DYNQ_OK) { /* the file is wrong, not what was typed */
+        dynq_calibration_free(*calibration);
+        return command_fail(self->call->command, EXIT_CODE_DATA, "%s: %s", path, error.message);
+    }
+    return EXIT_CODE_DONE;
+}
+
+static exit_code merge_file(const job *self, const char *path)
 {
     dynq_calibration *more = NULL;
     dynq_error error = {0};
-    dynq_status status = dynq_calibration_open(path, NULL, &more, &error);
-    if (status == DYNQ_OK) {
-        status = dynq_calibration_merge(into, more, &error);
+    const exit_code code = open_file(self, path, &more);
+    if (code != EXIT_CODE_DONE) {
+        return code;
     }
+    const dynq_status status = dynq_calibration_merge(self->calibration, more, &error);
     dynq_calibration_free(more);
-    if (status == DYNQ_ERR_ARGUMENT) { /* of another model: the file is wrong, not what was typed */
-        return command_fail(self->call->command, EXIT_CODE_DATA, "%s: %s", path, error.message);
-    }
     return status == DYNQ_OK ? EXIT_CODE_DONE
                              : command_fail_status(self->call->command, status, &error, path);
 }
@@ -156,15 +171,21 @@ static exit_code resume(job *self)
     if (!self->options->resume || access(path, F_OK) != 0) {
         return EXIT_CODE_DONE;
     }
-    const exit_code code = merge_file(self, self->calibration, path);
-    if (code == EXIT_CODE_DONE && is_merged(self->calibration)) {
+    dynq_calibration *before = NULL;
+    const exit_code code = open_file(self, path, &before);
+    if (code != EXIT_CODE_DONE) {
+        return code;
+    }
+    dynq_calibration_free(self->calibration);
+    self->calibration = before;
+    if (is_merged(before)) {
         return command_fail(self->call->command, EXIT_CODE_DATA,
                             "%s: other calibrations were merged into it, so that nobody knows "
                             "where it stopped: leave --resume out",
                             path);
     }
-    self->before = (size_t)dynq_calibration_requests(self->calibration);
-    return code;
+    self->before = (size_t)dynq_calibration_requests(before);
+    return EXIT_CODE_DONE;
 }
 
 /* ---- data ---- */
@@ -288,7 +309,7 @@ static exit_code gather(job *self)
     }
     release_signals(before);
     for (size_t i = 0; code == EXIT_CODE_DONE && i < self->options->merge.count; i++) {
-        code = merge_file(self, self->calibration, self->options->merge.items[i]);
+        code = merge_file(self, self->options->merge.items[i]);
     }
     return code == EXIT_CODE_DONE ? save(self) : code;
 }

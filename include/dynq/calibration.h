@@ -67,9 +67,9 @@ DYNQ_API dynq_status dynq_calibration_observe(dynq_calibration *calibration, con
 
 /* Adds the statistics of `other`, taken on other data with the same model. Counts, ranges and
  * histograms do not depend on the order of merging, and sums by no more than 1e-9; a value of which
- * both have seen rows has no moving average any more. On an error nothing is added. Errors:
- * DYNQ_ERR_ARGUMENT (also a model with other weights), DYNQ_ERR_SHAPE if the values differ,
- * DYNQ_ERR_LIMIT (2^63 elements or more), DYNQ_ERR_MEMORY. */
+ * `other` has seen rows has no moving average any more, for which nobody knows what came last. On
+ * an error nothing is added. Errors: DYNQ_ERR_ARGUMENT (also a model with other weights),
+ * DYNQ_ERR_SHAPE if the values differ, DYNQ_ERR_LIMIT (2^63 elements or more), DYNQ_ERR_MEMORY. */
 DYNQ_API dynq_status dynq_calibration_merge(dynq_calibration *calibration,
                                             const dynq_calibration *other, dynq_error *error);
 
