@@ -1,12 +1,14 @@
 /* What `dynq quantize` needs to know before it quantizes: calibration and smoothing. */
 #include "tools/quantize.h"
 
-#include "tools/calibration.h"
+#include "tools/calibration_file.h"
 #include "tools/output.h"
 
 #include <dynq/smooth.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* A calibration of another model, or of no data, is a wrong file, not a wrong option. */
 static exit_code check_calibration(const command_call *call, const quantize_job *job)
@@ -49,41 +51,23 @@ static void advance(void *context, double share)
     command_progress_update(context, (uint64_t)(share * PROGRESS_STEPS));
 }
 
-/* Measures job->model on requests. */
-static exit_code measure(const command_call *call, quantize_job *job, const requests *data)
+/* Measures job->model on --calibration-data. */
+static exit_code measure(const command_call *call, quantize_job *job)
 {
     const quantize_options *options = call->options;
     dynq_error error = {0};
+    size_t count = 0;
     dynq_calibration_free(job->calibration);
     job->calibration = NULL;
-    dynq_status status = dynq_calibration_create(job->model, NULL, &job->calibration, &error);
+    const dynq_status status = dynq_calibration_create(job->model, NULL, &job->calibration, &error);
     if (status != DYNQ_OK) {
         return command_fail_status(call->command, status, &error, call->arguments[0]);
     }
     command_progress progress =
         command_progress_begin("calibrating", PROGRESS_STEPS, call->common.quiet);
-    status = calibration_run(job->calibration, job->model, data, data->count, call->common.threads,
-                             advance, &progress, &error);
+    const exit_code code = calibration_file(call, options->calibration_data, job->model,
+                                            job->calibration, advance, &progress, &count);
     command_progress_end(&progress);
-    return status == DYNQ_OK
-               ? EXIT_CODE_DONE
-               : command_fail_status(call->command, status, &error, options->calibration_data);
-}
-
-static exit_code read_data(const command_call *call, const dynq_model *model, requests *data)
-{
-    const quantize_options *options = call->options;
-    model_slot *inputs = NULL;
-    exit_code code = EXIT_CODE_DONE;
-    if (model_inputs(model, &inputs) != 1) {
-        code = command_fail(call->command, EXIT_CODE_DATA,
-                            "%s: has several inputs, of which one file cannot tell: calibrate it "
-                            "from a program with dynq_calibration_observe()",
-                            call->arguments[0]);
-    } else {
-        code = requests_read(call, model, options->calibration_data, &inputs[0], data);
-    }
-    free(inputs);
     return code;
 }
 
@@ -144,6 +128,13 @@ static exit_code smooth(const command_call *call, quantize_job *job)
     return EXIT_CODE_DONE;
 }
 
+/* What is not there is left for the reader to say. */
+static bool can_be_read_again(const char *path)
+{
+    struct stat info;
+    return strcmp(path, "-") != 0 && (stat(path, &info) != 0 || S_ISREG(info.st_mode));
+}
+
 /* Options that do not go together. */
 static exit_code check_sources(const command_call *call, const char *need)
 {
@@ -165,6 +156,12 @@ static exit_code check_sources(const command_call *call, const char *need)
                             "instead of --calibration",
                             need);
     }
+    if (options->calibration_data != NULL && options->smooth != NULL && need != NULL &&
+        !can_be_read_again(options->calibration_data)) {
+        return command_fail(call->command, EXIT_CODE_USAGE,
+                            "--calibration-data: with --smooth it is read twice: give a file, not "
+                            "a pipe");
+    }
     return EXIT_CODE_DONE;
 }
 
@@ -172,7 +169,6 @@ exit_code quantize_prepare(const command_call *call, quantize_job *job)
 {
     const quantize_options *options = call->options;
     const char *need = needs_calibration(job);
-    requests data = {0};
     exit_code code = read_alpha(call, &job->alpha);
     if (code == EXIT_CODE_DONE) {
         code = check_sources(call, need);
@@ -183,16 +179,14 @@ exit_code quantize_prepare(const command_call *call, quantize_job *job)
     if (options->calibration != NULL) {
         code = open_calibration(call, job);
     } else {
-        code = read_data(call, job->model, &data);
-        code = code == EXIT_CODE_DONE ? measure(call, job, &data) : code;
+        code = measure(call, job);
     }
     if (code == EXIT_CODE_DONE && options->smooth != NULL) {
         code = smooth(call, job);
         if (code == EXIT_CODE_DONE && need != NULL) {
-            code = measure(call, job, &data);
+            code = measure(call, job);
         }
     }
     job->wanted.calibration = need != NULL ? job->calibration : NULL;
-    requests_free(&data);
     return code;
 }

@@ -151,6 +151,8 @@ class Remedies(CommandTest):
             self.assertEqual((report["smoothed"], report["alpha"]), (True, alpha))
             self.succeed("info", self.path("out"), "--verify")
         self.quantize("--smooth", "--calibration", cal)
+        self.refused("read twice: give a file", 2, "--smooth", "--correct-bias",
+                     "--calibration-data", "-")
         for alpha in ["0", "1", "-0.5", "nan", "x", "0.5x", ""]:
             self.refused('not "search" or a number', 2, "--smooth=" + alpha, "--calibration", cal)
 
