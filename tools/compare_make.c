@@ -4,8 +4,8 @@
 #include <dynq/smooth.h>
 
 #include "tools/calibration.h"
+#include "tools/calibration_file.h"
 #include "tools/output.h"
-#include "tools/request_stream.h"
 
 /* Progress is counted in thousandths of the work. */
 #define PROGRESS_STEPS 1000
@@ -64,58 +64,9 @@ static exit_code calibrate_held_out(maker *self, int smooth, command_progress *p
     return status == DYNQ_OK ? EXIT_CODE_DONE : fail(self, &error, all->options->data);
 }
 
-static exit_code add_stream(maker *self, request_stream *stream, calibration_feed *feed,
-                            command_progress *progress)
-{
-    comparison *all = self->all;
-    const size_t total = request_stream_count(stream);
-    all->calibrated = 0;
-    for (;;) {
-        const requests *next = NULL;
-        dynq_error error = {0};
-        const exit_code code =
-            request_stream_next(stream, calibration_call(self->models[0]), &next);
-        if (code != EXIT_CODE_DONE || next->count == 0) {
-            return code;
-        }
-        if (calibration_add(feed, next, 0, next->count, all->calibrated, NULL, &error) != DYNQ_OK) {
-            return fail(self, &error, all->options->calibration_data);
-        }
-        all->calibrated += next->count;
-        if (total > 0) {
-            progress_advance(progress, (double)all->calibrated / (double)total);
-        }
-    }
-}
-
-/* Any number of requests from a file, read piecewise. */
-static exit_code calibrate_file(maker *self, int smooth, command_progress *progress)
-{
-    comparison *all = self->all;
-    const char *path = all->options->calibration_data;
-    request_stream *stream = NULL;
-    exit_code code =
-        request_stream_open(all->call, self->models[smooth], path, &all->input, &stream);
-    if (code != EXIT_CODE_DONE) {
-        return code;
-    }
-    calibration_feed feed = {0};
-    dynq_error error = {0};
-    if (calibration_open(self->calibrations[smooth], self->models[smooth],
-                         request_stream_longest(stream), all->call->common.threads, &feed,
-                         &error) == DYNQ_OK) {
-        code = add_stream(self, stream, &feed, progress);
-    } else {
-        code = fail(self, &error, path);
-    }
-    calibration_close(&feed);
-    request_stream_close(stream);
-    return code;
-}
-
 static exit_code calibrate(maker *self, int smooth)
 {
-    const comparison *all = self->all;
+    comparison *all = self->all;
     dynq_error error = {0};
     if (dynq_calibration_create(self->models[smooth], NULL, &self->calibrations[smooth], &error) !=
         DYNQ_OK) {
@@ -124,7 +75,9 @@ static exit_code calibrate(maker *self, int smooth)
     command_progress progress =
         command_progress_begin("Calibrating", PROGRESS_STEPS, all->call->common.quiet);
     const exit_code code = all->options->calibration_data != NULL
-                               ? calibrate_file(self, smooth, &progress)
+                               ? calibration_file(all->call, all->options->calibration_data,
+                                                  self->models[smooth], self->calibrations[smooth],
+                                                  progress_advance, &progress, &all->calibrated)
                                : calibrate_held_out(self, smooth, &progress);
     command_progress_end(&progress);
     return code;
