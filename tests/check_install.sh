@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # check_install.sh BUILD: installs into a temporary prefix and builds models/mlp_host.c against it with
-# pkg-config, as C11 and as C++17, shared and static, and runs it on a quantized model. The same, shared, for
-# tests/text_host.c and the library dynq-text, where that was built.
+# pkg-config, as C11 and as C++17, shared and static, and runs it on a quantized model. models/lab_host.c as C11,
+# shared; the same for tests/text_host.c and the library dynq-text, where that was built.
 set -euo pipefail
 build=$1
 source_root=$(cd "$(dirname "$0")/.." && pwd)
@@ -18,6 +18,12 @@ read -ra libs <<<"$(pkg-config --libs dynq)"
 gcc -std=c11 -Wall -Wextra -Wpedantic -Werror "${flags[@]}" "$host" -o "$prefix/host-c" "${libs[@]}"
 g++ -std=c++17 -Wall -Wextra -Wpedantic -Werror -x c++ "${flags[@]}" "$host" -x none \
   -o "$prefix/host-cpp" "${libs[@]}"
+gcc -std=c11 -Wall -Wextra -Wpedantic -Werror "${flags[@]}" "$source_root/models/lab_host.c" \
+  -o "$prefix/lab-c" "${libs[@]}"
+LD_LIBRARY_PATH=$libraries "$prefix/lab-c" "$source_root/models/fashion-mnist-mlp.safetensors" >"$prefix/lab.out"
+[ "$(grep -c 'alone .* dB, in the chain' "$prefix/lab.out")" -eq 6 ]
+grep -q '^ranges per segment: the same bytes in any batch' "$prefix/lab.out"
+grep -q '^ranges per tensor: neighbours matter' "$prefix/lab.out"
 read -ra libs <<<"$(pkg-config --static --libs-only-l dynq | sed 's/-ldynq\b//')"
 gcc -std=c11 "${flags[@]}" "$host" -o "$prefix/host-static" "$libraries/libdynq.a" "${libs[@]}"
 for program in host-c host-cpp host-static; do
