@@ -55,63 +55,6 @@ static dynq_status open_text(const char *text, dynq_calibration **calibration, d
     return status;
 }
 
-Test(calibrate_json, every_float_comes_back_exactly)
-{
-    static const float ranges[][2] = {
-        {-0.1f, 0.1f},
-        {-FLT_MAX, FLT_MAX},
-        {1e-45f, 1e-44f},
-        {-FLT_MIN, FLT_EPSILON},
-        {0.0f, 0.0f},
-        {-3.0f, 16777217.0f},
-        {1.0f, 1.00000012f},
-        {0.3f, 0.300000012f},
-        {-123456.789f, -0.000123456789f},
-        {8.5899346e9f, 8.5899356e9f},
-    };
-    const place p = make_place();
-    for (size_t i = 0; i < COUNT(ranges); i++) {
-        dynq_calibration *calibration = create(), *opened = NULL;
-        observe(calibration, "x", ranges[i][0], ranges[i][1]);
-        observe(calibration, "x", ranges[i][0], ranges[i][0]);
-        cr_assert_eq(dynq_calibration_save(calibration, p.path, NULL), DYNQ_OK);
-        cr_assert_eq(dynq_calibration_open(p.path, NULL, &opened, NULL), DYNQ_OK);
-        dynq_calibration_entry x = {.size = sizeof x}, act = {.size = sizeof act};
-        cr_assert_eq(dynq_calibration_count(opened), 2);
-        cr_assert_eq(dynq_calibration_get(opened, 0, &x), DYNQ_OK);
-        cr_assert_eq(dynq_calibration_get(opened, 1, &act), DYNQ_OK);
-        cr_assert_str_eq(x.value, "x");
-        cr_assert_str_eq(act.value, "act");
-        cr_assert(x.min == ranges[i][0] && x.max == ranges[i][1], "range %zu", i);
-        cr_assert(x.rows == 2 && x.elements == 10 && act.rows == 0 && act.elements == 0);
-        dynq_calibration_free(calibration);
-        dynq_calibration_free(opened);
-    }
-    cr_assert_eq(samples_remove(p.directory), 1);
-}
-
-Test(calibrate_json, random_floats_come_back_exactly)
-{
-    const place p = make_place();
-    uint32_t bits = 1;
-    for (size_t i = 0; i < 300; i++) {
-        float value = 0.0f, lo = 0.0f, hi = 0.0f;
-        do {
-            bits = bits * 1664525u + 1013904223u;
-            memcpy(&value, &bits, sizeof value);
-        } while (!isfinite(value));
-        dynq_calibration *calibration = create(), *opened = NULL;
-        observe(calibration, "act", value, value);
-        cr_assert_eq(dynq_calibration_save(calibration, p.path, NULL), DYNQ_OK);
-        cr_assert_eq(dynq_calibration_open(p.path, NULL, &opened, NULL), DYNQ_OK);
-        cr_assert_eq(dynq_calibration_range(opened, "act", NULL, &lo, &hi, NULL), DYNQ_OK);
-        cr_assert_eq(value < 0.0f ? lo : hi, value, "%a", (double)value);
-        dynq_calibration_free(calibration);
-        dynq_calibration_free(opened);
-    }
-    samples_remove(p.directory);
-}
-
 /* One row of -0.5 and 2.25 in "x", nothing in "act". */
 static const char whole[] =
     "{\n"
