@@ -48,14 +48,14 @@ __attribute__((format(printf, 2, 3))) static compare_advice *say(advising *self,
     return one;
 }
 
-/* The plain variant with the largest SQNR (sign 1) or the least (-1). */
-static const compare_subject *extreme(const advising *self, dynq_range_kind kind, int sign)
+/* The variant of a kind with the largest SQNR, of the plain ones or of all. */
+static const compare_subject *best_of(const advising *self, dynq_range_kind kind, int plain)
 {
     const compare_subject *found = NULL;
     for (size_t i = 1; i < self->count; i++) {
         const compare_subject *one = &self->subjects[i];
-        if (one->known && one->recipe.range == kind && compare_is_plain(&one->recipe) &&
-            (found == NULL || sign * sqnr_of(one) > sign * sqnr_of(found))) {
+        if (one->known && one->recipe.range == kind && (!plain || compare_is_plain(&one->recipe)) &&
+            (found == NULL || sqnr_of(one) > sqnr_of(found))) {
             found = one;
         }
     }
@@ -74,25 +74,35 @@ static void describe_quality(const compare_subject *subject, char *text, size_t 
     }
 }
 
+static int is_enough(const compare_subject *fixed, const compare_subject *dynamic)
+{
+    return isnan(fixed->agreement)
+               ? dynq_metrics_result(&fixed->variant->output).cosine_mean >= COSINE_ENOUGH
+               : fixed->agreement >= dynamic->agreement - AGREEMENT_LOST;
+}
+
+/* Plain static ranges, or else the best that remedies make of them. */
 static void judge_static(advising *self)
 {
-    const compare_subject *fixed = extreme(self, DYNQ_RANGE_STATIC, 1);
-    const compare_subject *dynamic = extreme(self, DYNQ_RANGE_DYNAMIC, 1);
+    const compare_subject *fixed = best_of(self, DYNQ_RANGE_STATIC, 1);
+    const compare_subject *dynamic = best_of(self, DYNQ_RANGE_DYNAMIC, 1);
     if (fixed == NULL || dynamic == NULL) {
         return;
     }
+    if (!is_enough(fixed, dynamic)) {
+        fixed = best_of(self, DYNQ_RANGE_STATIC, 0);
+    }
+    const int enough = is_enough(fixed, dynamic);
+    const char *verdict = !enough                            ? "Do not use static ranges"
+                          : compare_is_plain(&fixed->recipe) ? "Static ranges are good enough"
+                                                             : "Static ranges need a remedy";
     char mine[80], other[80], time[48];
     describe_quality(fixed, mine, sizeof mine);
     describe_quality(dynamic, other, sizeof other);
     compare_describe_time(dynamic, fixed, time, sizeof time);
-    const int enough =
-        isnan(fixed->agreement)
-            ? dynq_metrics_result(&fixed->variant->output).cosine_mean >= COSINE_ENOUGH
-            : fixed->agreement >= dynamic->agreement - AGREEMENT_LOST;
-    compare_advice *one = say(self, "%s: %s%s %s; %s %s and takes %s",
-                              enough ? "Static ranges are good enough" : "Do not use static ranges",
-                              enough ? "" : "the best of them, ", name_of(fixed), mine,
-                              name_of(dynamic), other, time);
+    compare_advice *one =
+        say(self, "%s: %s%s%s %s; %s %s and takes %s", verdict, enough ? "" : "the best of them, ",
+            name_of(fixed), enough ? "" : ",", mine, name_of(dynamic), other, time);
     if (one != NULL) {
         one->better = name_of(enough ? fixed : dynamic);
         one->worse = name_of(enough ? dynamic : fixed);
@@ -164,7 +174,7 @@ static const compare_layer *layer_named(const advising *self, const char *name)
 /* Where a static method has less noise than a range for each row: which, and why. */
 static void explain_static_above_row(advising *self)
 {
-    const compare_subject *fixed = extreme(self, DYNQ_RANGE_STATIC, 1);
+    const compare_subject *fixed = best_of(self, DYNQ_RANGE_STATIC, 1);
     const compare_subject *row = plain_of(self, DYNQ_SCOPE_ROW);
     if (fixed == NULL || row == NULL || !(sqnr_of(fixed) > sqnr_of(row))) {
         return;

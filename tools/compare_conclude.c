@@ -87,8 +87,7 @@ int compare_command(const comparison *self, size_t variant, char *text, size_t s
         recipe->range == 0) {
         return 0;
     }
-    const int calibrated = recipe->range == DYNQ_RANGE_STATIC || recipe->smooth ||
-                           recipe->clip_ranges || recipe->correct_bias;
+    const int calibrated = compare_recipe_calibrates(recipe);
     const char *data = self->options->calibration_data;
     compare_recipe_switches(recipe, switches);
     snprintf(text, size, "dynq quantize %s -o OUT %s%s%s", self->call->arguments[0], switches,

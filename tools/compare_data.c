@@ -60,6 +60,15 @@ static int same_file(const char *a, const char *b)
            first.st_ino == second.st_ino;
 }
 
+static int must_calibrate(const comparison *self)
+{
+    int found = 0;
+    for (size_t i = 0; self->count == 1 && i < self->recipe_count; i++) {
+        found |= compare_recipe_calibrates(&self->recipes[i]);
+    }
+    return found;
+}
+
 exit_code compare_read_data(comparison *self)
 {
     const compare_options *options = self->options;
@@ -83,7 +92,7 @@ exit_code compare_read_data(comparison *self)
                             "--min-agreement: the largest number of an embedding says nothing; for "
                             "a model of texts it needs --labels");
     }
-    if (self->count == 1 && options->calibration_data == NULL) {
+    if (must_calibrate(self) && options->calibration_data == NULL) {
         self->held_out = self->x.count < 10 ? 1 : self->x.count / 10;
         if (self->held_out == self->x.count) {
             return command_fail(self->call->command, EXIT_CODE_DATA,

@@ -17,10 +17,10 @@ void compare_describe_data(const comparison *self, char *text, size_t size)
                  requests_rows(&self->x) - first, self->x.truncated,
                  self->x.truncated == 1 ? "" : "s");
     }
-    snprintf(text, size, "%zu %s of %s%s in batches of %llu, %u thread%s, FP32 on %s",
-             self->data.count, self->input.ids ? "lines" : "rows", self->options->data, tokens,
-             (unsigned long long)self->options->batch, threads, threads == 1 ? "" : "s",
-             self->engine_name);
+    snprintf(text, size, "%zu %s%s of %s%s in batches of %llu, %u thread%s, FP32 on %s",
+             self->data.count, self->input.ids ? "line" : "row", self->data.count == 1 ? "" : "s",
+             self->options->data, tokens, (unsigned long long)self->options->batch, threads,
+             threads == 1 ? "" : "s", self->engine_name);
 }
 
 int compare_describe_latency(const comparison *self, char *text, size_t size)
@@ -46,11 +46,14 @@ int compare_describe_calibration(const comparison *self, char *text, size_t size
     const char *what = self->input.ids ? "lines" : "rows";
     if (self->held_out > 0) {
         snprintf(text, size,
-                 "Static ranges: from the first %zu of the %zu %s, which are left out of the "
+                 "Static ranges: from the first %zu of the %zu %s, which %s left out of the "
                  "evaluation of every variant (--calibration-data gives other %s)",
-                 self->held_out, self->x.count, what, what);
+                 self->held_out, self->x.count, what, self->held_out == 1 ? "is" : "are", what);
     } else {
-        snprintf(text, size, "Static ranges: from %zu %s of %s", self->calibrated, what,
+        snprintf(text, size, "Static ranges: from %zu %s of %s", self->calibrated,
+                 self->calibrated > 1 ? what
+                 : self->input.ids    ? "line"
+                                      : "row",
                  self->options->calibration_data);
     }
     return 1;

@@ -7,6 +7,12 @@
 
 #include "tools/allocate.h"
 
+/* A difference in time is none below so many standard errors, or percent, and unknown of fewer
+ * rounds. */
+#define ERRORS_OF_DOUBT  3.0
+#define LEAST_CHANGE_PCT 1.0
+#define LEAST_SAMPLES    5
+
 /* What is no more than chance, and what a layer must gain to be worth a rule. */
 #define LEAST_GAIN_DB      0.1
 #define LEAST_RULE_GAIN_DB 1.0
@@ -49,12 +55,27 @@ int compare_is_plain(const compare_recipe *recipe)
            !recipe->correct_bias;
 }
 
+/* Of the middle of the samples, as that of the mean; NaN where they are too few to tell. */
+static double error_of(const statistics *ms)
+{
+    return ms->count >= LEAST_SAMPLES ? ms->sd / sqrt((double)ms->count) : NAN;
+}
+
 void compare_describe_time(const compare_subject *a, const compare_subject *b, char *text,
                            size_t size)
 {
-    const double change = 100 * (a->variant->ms.median / b->variant->ms.median - 1);
-    if (!(fabs(change) >= 0.5)) {
-        snprintf(text, size, isnan(change) ? "an unknown time" : "the same time");
+    const statistics *mine = &a->variant->ms, *other = &b->variant->ms;
+    const double change = 100 * (mine->median / other->median - 1);
+    const double doubt = 100 * ERRORS_OF_DOUBT *
+                         hypot(error_of(mine) / mine->median, error_of(other) / other->median);
+    if (isnan(change) || isnan(doubt)) {
+        snprintf(text, size, "an unknown time");
+    } else if (fabs(change) < fmax(doubt, LEAST_CHANGE_PCT)) {
+        snprintf(text, size, "the same time");
+        if (doubt >= LEAST_CHANGE_PCT) {
+            const size_t used = strlen(text);
+            snprintf(text + used, size - used, " within %.0f %%", doubt);
+        }
     } else {
         snprintf(text, size, "%.0f %% %s time", fabs(change), change < 0 ? "less" : "more");
     }
@@ -143,6 +164,12 @@ static int is_remedied(property what, const compare_recipe *worse, const compare
     return improve(what, &changed) && compare_recipe_equal(&changed, better);
 }
 
+/* What is had without asking: that it gains confirms a choice, and asks for no switch. */
+static int is_default(property what)
+{
+    return what == PROPERTY_SCHEME || what == PROPERTY_WEIGHTS;
+}
+
 /* What the remedy is called: as a switch, and as the value of a rule (NULL: none). */
 static void remedy_names(property what, const compare_recipe *worse, const compare_recipe *better,
                          char *text, size_t size, const char **rule)
@@ -166,7 +193,7 @@ static void remedy_names(property what, const compare_recipe *worse, const compa
         snprintf(text, size, "affine instead of symmetric");
         *rule = "affine";
         break;
-    case PROPERTY_WEIGHTS: snprintf(text, size, "weights per column instead of per tensor"); break;
+    case PROPERTY_WEIGHTS: snprintf(text, size, "a scale per column of weights"); break;
     case PROPERTY_SMOOTH: snprintf(text, size, "--smooth"); break;
     case PROPERTY_CLIP_WEIGHTS: snprintf(text, size, "--clip-weights"); break;
     case PROPERTY_CLIP_RANGES: snprintf(text, size, "--clip-ranges"); break;
@@ -230,9 +257,15 @@ static int make_gain(const gaining *self, property what, compare_advice *one)
         .gain_db = gain, .better = name_of(found.better), .worse = name_of(found.worse)};
     remedy_names(what, &found.worse->recipe, &found.better->recipe, remedy, sizeof remedy, &rule);
     compare_describe_time(found.better, found.worse, time, sizeof time);
-    snprintf(one->text, sizeof one->text, "%s gains %.1f dB end to end for %s: %s has %.1f dB",
-             remedy, gain, time, one->better, sqnr_of(found.better));
-    compare_recipe_switches(&found.better->recipe, one->switches);
+    snprintf(one->text, sizeof one->text,
+             "%s gains %.1f dB end to end for %s: %s has %.1f dB, %s %.1f",
+             what == PROPERTY_SCHEME    ? "affine (the default) instead of symmetric"
+             : what == PROPERTY_WEIGHTS ? "a scale per column of weights (the default), not one,"
+                                        : remedy,
+             gain, time, one->better, sqnr_of(found.better), one->worse, sqnr_of(found.worse));
+    if (!is_default(what)) {
+        compare_recipe_switches(&found.better->recipe, one->switches);
+    }
     return 1;
 }
 
@@ -273,19 +306,19 @@ static int make_rule(const gaining *self, property what, compare_advice *one)
     return 1;
 }
 
+/* What has to be asked for first, then what gains most. */
 static int compare_gains(const void *left, const void *right)
 {
-    const double a = ((const compare_advice *)left)->gain_db;
-    const double b = ((const compare_advice *)right)->gain_db;
-    return (a < b) - (a > b);
+    const compare_advice *a = left;
+    const compare_advice *b = right;
+    const int asks = a->switches[0] != '\0';
+    if (asks != (b->switches[0] != '\0')) {
+        return asks ? -1 : 1;
+    }
+    return (a->gain_db < b->gain_db) - (a->gain_db > b->gain_db);
 }
 
-/* What is worth a line first: a remedy for the whole model that nobody has unless they ask. */
-static int is_remedy(property what)
-{
-    return what != PROPERTY_SCHEME && what != PROPERTY_WEIGHTS;
-}
-
+/* Remedies for the whole model, which nobody has unless they ask, are sure of their lines. */
 size_t compare_list_gains(const compare_subject *subjects, size_t count,
                           const compare_layer *layers, size_t layer_count, compare_advice *advice,
                           size_t room)
@@ -294,11 +327,11 @@ size_t compare_list_gains(const compare_subject *subjects, size_t count,
     compare_advice *found = allocate(2 * PROPERTY_END, sizeof *found);
     size_t made = 0;
     for (property what = PROPERTY_SCOPE; what < PROPERTY_END; what++) {
-        made += (size_t)(is_remedy(what) && make_gain(&self, what, &found[made]));
+        made += (size_t)(!is_default(what) && make_gain(&self, what, &found[made]));
     }
     const size_t remedies = made < room ? made : room;
     for (property what = PROPERTY_SCOPE; what < PROPERTY_END; what++) {
-        made += (size_t)(!is_remedy(what) && make_gain(&self, what, &found[made]));
+        made += (size_t)(is_default(what) && make_gain(&self, what, &found[made]));
         made += (size_t)make_rule(&self, what, &found[made]);
     }
     qsort(found, remedies, sizeof *found, compare_gains);

@@ -187,6 +187,12 @@ void compare_recipe_switches(const compare_recipe *recipe, char text[COMPARE_SWI
              recipe->correct_bias ? " --correct-bias" : "");
 }
 
+int compare_recipe_calibrates(const compare_recipe *recipe)
+{
+    return recipe->range == DYNQ_RANGE_STATIC || recipe->smooth || recipe->clip_ranges ||
+           recipe->correct_bias;
+}
+
 int compare_recipe_equal(const compare_recipe *a, const compare_recipe *b)
 {
     return a->range == b->range && a->scope == b->scope && a->method == b->method &&

@@ -27,6 +27,8 @@ int compare_recipe_parse(const char *name, compare_recipe *recipe);
 void compare_recipe_name(const compare_recipe *recipe, char name[COMPARE_NAME_SIZE]);
 /* The options of `dynq quantize` that make it, without those that say what calibrates. */
 void compare_recipe_switches(const compare_recipe *recipe, char text[COMPARE_SWITCHES_SIZE]);
+/* Whether data has to be seen before it is made. */
+int compare_recipe_calibrates(const compare_recipe *recipe);
 int compare_recipe_equal(const compare_recipe *a, const compare_recipe *b);
 
 /* The variants that are compared unless others are named, in order; NULL past the last. */

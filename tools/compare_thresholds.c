@@ -20,7 +20,7 @@ static void add_missed(char *text, size_t size, const char *name, const threshol
             const size_t used = strlen(text);
             snprintf(text + used, size - used, "%s%s%s %.6g, limit %.6g", before, name, all[i].what,
                      all[i].value, all[i].limit);
-            before = ", ";
+            before = ",";
             name = "";
         }
     }
