@@ -62,7 +62,7 @@ static void add(world *self, const char *name, double sqnr_db, double agreement,
                                            .output = noisy(sqnr_db),
                                            .nodes = self->nodes[v],
                                            .node_count = LAYERS,
-                                           .ms = {.count = 9, .median = ms}};
+                                           .ms = {.count = 9, .min = ms, .median = ms}};
     self->subjects[v] = (compare_subject){.agreement = agreement};
     self->subjects[v].known = compare_recipe_parse(name, &self->subjects[v].recipe);
 }
@@ -232,12 +232,13 @@ Test(compare_advice, time_is_compared_with_its_noise)
 {
     const struct {
         size_t count;
-        double sd, ms;
+        double spread, ms;
         const char *text;
     } cases[] = {
         {100, 0.01, 0.96, "for 4 % less time:"},  {100, 0.01, 1.3, "for 30 % more time:"},
         {100, 0.01, 0.995, "for the same time:"}, {9, 0.05, 0.96, "for the same time within 7 %:"},
-        {9, 0.05, 1.3, "for 30 % more time:"},    {4, 0, 0.5, "for an unknown time:"},
+        {9, 0.05, 1.3, "for 30 % more time:"},    {9, 0.9, 0.96, "for an unknown time:"},
+        {4, 0, 0.5, "for an unknown time:"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         world self = make_world();
@@ -245,7 +246,7 @@ Test(compare_advice, time_is_compared_with_its_noise)
         add(&self, "int8-dynamic-segment", 30, 0.99, 1, NULL);
         add(&self, "int8-dynamic-row", 35, 0.99, cases[i].ms, NULL);
         for (size_t v = 1; v < self.count; v++) {
-            self.variants[v].ms.sd = cases[i].sd;
+            self.variants[v].ms.min -= cases[i].spread;
             self.variants[v].ms.count = cases[i].count;
         }
         advise(&self);

@@ -71,6 +71,20 @@ exit_code compare_open_variants(comparison *self);
 void compare_add_variant(comparison *self, const char *name, dynq_model *model,
                          const dynq_engine *engine, const compare_recipe *recipe);
 
+/* compare_name.c: what the linear layers of a model agree on. */
+typedef struct compare_agreed {
+    size_t int8, fp32; /* linear layers */
+    dynq_range_rule rule;
+    int same; /* all INT8 ones have that rule */
+} compare_agreed;
+compare_agreed compare_examine(const dynq_model *model);
+/* The name of a model that was read, unlike those of the variants before it: "fp32",
+ * "int8-dynamic-row" and so on where plain `dynq quantize` makes it of the reference; otherwise (a
+ * file does not say which method chose its static ranges, or what was done to its weights) that of
+ * the file, its path, or that with a number. */
+void compare_name_file(const comparison *self, const char *path, const dynq_model *model,
+                       char *name, size_t size);
+
 /* compare_make.c: which variants --variants names. Prints its error. */
 exit_code compare_choose_variants(comparison *self);
 /* The FP32 model at variants[0] alone: adds those variants. Prints its error. */

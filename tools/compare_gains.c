@@ -7,11 +7,12 @@
 
 #include "tools/allocate.h"
 
-/* A difference in time is none below so many standard errors, or percent, and unknown of fewer
- * rounds. */
+/* A difference in time is none below so many errors, or percent; unknown of fewer rounds, or with
+ * errors above that percentage. */
 #define ERRORS_OF_DOUBT  3.0
 #define LEAST_CHANGE_PCT 1.0
 #define LEAST_SAMPLES    5
+#define MOST_DOUBT_PCT   25.0
 
 /* What is no more than chance, and what a layer must gain to be worth a rule. */
 #define LEAST_GAIN_DB      0.1
@@ -55,10 +56,12 @@ int compare_is_plain(const compare_recipe *recipe)
            !recipe->correct_bias;
 }
 
-/* Of the middle of the samples, as that of the mean; NaN where they are too few to tell. */
+/* Of the median: from the lower half of the samples, as delays by other programs make the upper one
+ * as long as they like. For Gaussian ones that is about twice the standard error. NaN where they
+ * are too few to tell. */
 static double error_of(const statistics *ms)
 {
-    return ms->count >= LEAST_SAMPLES ? ms->sd / sqrt((double)ms->count) : NAN;
+    return ms->count >= LEAST_SAMPLES ? (ms->median - ms->min) / sqrt((double)ms->count) : NAN;
 }
 
 void compare_describe_time(const compare_subject *a, const compare_subject *b, char *text,
@@ -68,7 +71,7 @@ void compare_describe_time(const compare_subject *a, const compare_subject *b, c
     const double change = 100 * (mine->median / other->median - 1);
     const double doubt = 100 * ERRORS_OF_DOUBT *
                          hypot(error_of(mine) / mine->median, error_of(other) / other->median);
-    if (isnan(change) || isnan(doubt)) {
+    if (isnan(change) || !(doubt <= MOST_DOUBT_PCT)) {
         snprintf(text, size, "an unknown time");
     } else if (fabs(change) < fmax(doubt, LEAST_CHANGE_PCT)) {
         snprintf(text, size, "the same time");

@@ -10,7 +10,7 @@
 int compare_is_plain(const compare_recipe *recipe);
 /* "4 % less time", "12 % more time" of `a` against `b`, or "the same time" where the difference is
  * no more than the noise of the rounds, "the same time within 9 %" where that is much, "an unknown
- * time" where the rounds are too few. */
+ * time" where the rounds are too few or too noisy. */
 void compare_describe_time(const compare_subject *a, const compare_subject *b, char *text,
                            size_t size);
 /* The linear layer where `a` has the least noise of its own compared with `b`; NULL: none. */

@@ -17,12 +17,12 @@ static int has_labels(const comparison *self)
 compare_quality compare_quality_of(const comparison *self)
 {
     if (has_labels(self)) {
-        return (compare_quality){"Accuracy", "accuracy", "accuracy, %", 2};
+        return (compare_quality){"Accuracy", "accuracy", "accuracy, %"};
     }
     if (self->input.ids) {
-        return (compare_quality){"Cosine", "mean cosine", "mean cosine with the reference, %", 3};
+        return (compare_quality){"Cosine", "mean cosine", "mean cosine with the reference, %"};
     }
-    return (compare_quality){"Agreement", "top-1 agreement", "agreement with the reference, %", 2};
+    return (compare_quality){"Agreement", "top-1 agreement", "agreement with the reference, %"};
 }
 
 double compare_quality_value(const comparison *self, size_t variant)
@@ -88,17 +88,24 @@ plot_row compare_row(const comparison *self, size_t variant)
  */
 static void describe_best(const comparison *self, size_t best, char *text, size_t size)
 {
-    const compare_quality kind = compare_quality_of(self);
     const evaluate_variant *reference = &self->variants[0];
     const evaluate_variant *one = &self->variants[best];
+    char quality[120];
+    if (has_labels(self)) {
+        snprintf(quality, sizeof quality, "%.2f %% accuracy against %.2f %%",
+                 compare_quality_value(self, best), compare_quality_value(self, 0));
+    } else if (self->input.ids) {
+        snprintf(quality, sizeof quality, "mean cosine %.5f",
+                 dynq_metrics_result(&one->output).cosine_mean);
+    } else {
+        snprintf(quality, sizeof quality, "%.2f %% %s", compare_quality_value(self, best),
+                 compare_quality_of(self).name);
+    }
     snprintf(text, size,
-             "Closest to %.200s is %.200s: %.*f %% %s against %.*f %%, %.1f dB SQNR of the "
-             "answers, %.2f times as fast (%.3g against %.3g ms for a batch), with %.0f %% of the "
-             "bytes of the weights.",
-             reference->name, one->name, kind.decimals, compare_quality_value(self, best),
-             kind.name, kind.decimals, compare_quality_value(self, 0),
-             compare_output_sqnr(self, best), reference->ms.median / one->ms.median, one->ms.median,
-             reference->ms.median,
+             "Closest to %.200s is %.200s: %s, %.1f dB SQNR of the answers, %.2f times as fast "
+             "(%.3g against %.3g ms for a batch), with %.0f %% of the bytes of the weights.",
+             reference->name, one->name, quality, compare_output_sqnr(self, best),
+             reference->ms.median / one->ms.median, one->ms.median, reference->ms.median,
              100.0 * (double)one->weight_bytes / (double)reference->weight_bytes);
 }
 
@@ -106,7 +113,8 @@ static void describe_best(const comparison *self, size_t best, char *text, size_
 static void add_verdict(report *page, const comparison *self)
 {
     char text[LINE_SIZE];
-    report_line lines[COMPARE_MOST_ADVICE];
+    char guilty[2000];
+    report_line lines[COMPARE_MOST_ADVICE + 1];
     const size_t best = compare_best(self);
     if (best == 0) {
         return;
@@ -116,8 +124,13 @@ static void add_verdict(report *page, const comparison *self)
         const int said = strstr(advice->text, advice->switches) != NULL;
         lines[i] = (report_line){advice->text, said ? NULL : advice->switches};
     }
+    size_t count = self->advice_count;
+    const size_t focus = compare_focus(self);
+    if (focus > 0 && compare_blame(self, &self->variants[focus], guilty, sizeof guilty)) {
+        lines[count++] = (report_line){guilty, NULL};
+    }
     describe_best(self, best, text, sizeof text);
-    report_verdict(page, "What to choose", text, lines, self->advice_count);
+    report_verdict(page, "What to choose", text, lines, count);
 }
 
 static size_t fastest_of(const comparison *self)
@@ -131,15 +144,27 @@ static size_t fastest_of(const comparison *self)
     return fastest;
 }
 
-static size_t worst_of(const comparison *self)
+/* The variant with the most quality (sign 1), or the least (-1). */
+static size_t extreme_of(const comparison *self, int sign)
 {
-    size_t worst = self->count > 1 ? 1 : 0;
+    size_t found = self->count > 1 ? 1 : 0;
     for (size_t v = 1; v < self->count; v++) {
-        if (compare_quality_value(self, v) < compare_quality_value(self, worst)) {
-            worst = v;
+        if (sign * compare_quality_value(self, v) > sign * compare_quality_value(self, found)) {
+            found = v;
         }
     }
-    return worst;
+    return found;
+}
+
+/* Quality as readers know it: shares in percent, cosines as numbers. */
+static void quality_text(const comparison *self, size_t variant, char *text, size_t size)
+{
+    const double value = compare_quality_value(self, variant);
+    if (self->input.ids && !has_labels(self)) {
+        snprintf(text, size, "%.5f", value / 100);
+    } else {
+        snprintf(text, size, "%.2f %%", value);
+    }
 }
 
 static size_t smallest_of(const comparison *self)
@@ -157,15 +182,24 @@ static void add_cards(report *page, const comparison *self)
 {
     const evaluate_variant *reference = &self->variants[0];
     const compare_quality kind = compare_quality_of(self);
-    const size_t worst = worst_of(self);
+    const size_t best = extreme_of(self, 1), worst = extreme_of(self, -1);
     const evaluate_variant *fastest = &self->variants[fastest_of(self)];
     const evaluate_variant *smallest = &self->variants[smallest_of(self)];
-    char values[4][48], notes[4][200];
-    snprintf(values[0], sizeof values[0], "%.2f %%", compare_quality_value(self, 0));
-    snprintf(notes[0], sizeof notes[0], "%s of the reference, %.100s", kind.name, reference->name);
-    snprintf(values[1], sizeof values[1], "%+.*f pt", kind.decimals,
-             compare_quality_value(self, worst) - compare_quality_value(self, 0));
-    snprintf(notes[1], sizeof notes[1], "least %s: %.100s", kind.name, self->variants[worst].name);
+    char best_heading[48], worst_heading[48], values[4][48], notes[4][200];
+    snprintf(best_heading, sizeof best_heading, "Best %s", kind.name);
+    snprintf(worst_heading, sizeof worst_heading, "Worst %s", kind.name);
+    quality_text(self, best, values[0], sizeof values[0]);
+    snprintf(notes[0], sizeof notes[0], "%.100s", self->variants[best].name);
+    quality_text(self, worst, values[1], sizeof values[1]);
+    snprintf(notes[1], sizeof notes[1], "%.100s", self->variants[worst].name);
+    if (has_labels(self)) { /* the only kind that the reference does not have by definition */
+        char text[48];
+        quality_text(self, 0, text, sizeof text);
+        for (size_t i = 0; i < 2; i++) {
+            const size_t used = strlen(notes[i]);
+            snprintf(notes[i] + used, sizeof notes[i] - used, "; reference: %s", text);
+        }
+    }
     snprintf(values[2], sizeof values[2], "%.2f\xC3\x97",
              reference->ms.median / fastest->ms.median);
     snprintf(notes[2], sizeof notes[2], "as fast as the reference on %s: %.100s",
@@ -174,8 +208,8 @@ static void add_cards(report *page, const comparison *self)
              100.0 * (double)smallest->weight_bytes / (double)reference->weight_bytes);
     snprintf(notes[3], sizeof notes[3], "of the reference's bytes: %.100s", smallest->name);
     const report_card cards[] = {
-        {kind.heading, values[0], notes[0]},
-        {"Largest drop", values[1], notes[1]},
+        {best_heading, values[0], notes[0]},
+        {worst_heading, values[1], notes[1]},
         {"Speed", values[2], notes[2]},
         {"Weights", values[3], notes[3]},
     };

@@ -10,7 +10,6 @@
  * embeddings their cosine. */
 typedef struct compare_quality {
     const char *heading, *name, *axis;
-    int decimals;
 } compare_quality;
 compare_quality compare_quality_of(const comparison *self);
 double compare_quality_value(const comparison *self, size_t variant);

@@ -35,68 +35,6 @@ static void time_on_all_engines(const comparison *self, evaluate_variant *varian
     }
 }
 
-/* What all INT8 layers of a model agree on. */
-typedef struct agreement {
-    size_t int8, fp32; /* linear layers */
-    dynq_range_rule rule;
-    int same;
-} agreement;
-
-static agreement examine(const dynq_model *model)
-{
-    agreement found = {.same = 1};
-    dynq_node_info node = {.size = sizeof node};
-    for (size_t i = 0; dynq_model_node(model, i, &node) == DYNQ_OK; i++) {
-        if (node.op != DYNQ_OP_LINEAR) {
-            continue;
-        }
-        if (node.precision == DYNQ_PRECISION_FP32) {
-            found.fp32++;
-            continue;
-        }
-        if (found.int8++ == 0) {
-            found.rule = node.range;
-        }
-        found.same = found.same && node.range.kind == found.rule.kind &&
-                     node.range.scope == found.rule.scope && node.range.scheme == found.rule.scheme;
-    }
-    return found;
-}
-
-static int name_taken(const comparison *self, const char *name)
-{
-    for (size_t v = 0; v < self->count; v++) {
-        if (strcmp(self->names[v], name) == 0) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* The name of CLI.md where all layers agree (a file does not say which method chose its static
- * ranges, so those go by the file), otherwise that of the file, of its path, or with a number. */
-static void name_of_file(const comparison *self, const char *path, const agreement *found,
-                         char *name, size_t size)
-{
-    const char *slash = strrchr(path, '/');
-    name[0] = '\0';
-    if (found->int8 == 0) {
-        snprintf(name, size, "fp32");
-    } else if (found->fp32 == 0 && found->same && found->rule.kind == DYNQ_RANGE_DYNAMIC) {
-        snprintf(name, size, "int8-dynamic-%s%s", dynq_scope_name(found->rule.scope),
-                 found->rule.scheme == DYNQ_SCHEME_SYMMETRIC ? "-symmetric" : "");
-    }
-    if (name[0] == '\0' || name_taken(self, name)) {
-        snprintf(name, size, "%s", slash != NULL ? slash + 1 : path);
-    }
-    if (name_taken(self, name)) {
-        snprintf(name, size, "%s", path);
-    }
-    for (int number = 2; name_taken(self, name); number++) {
-        snprintf(name, size, "%s#%d", path, number);
-    }
-}
-
 /* The model's only input and the output that is compared. */
 static exit_code shape_of(const comparison *self, const char *path, const dynq_model *model,
                           model_slot *input, model_slot *output)
@@ -132,9 +70,9 @@ exit_code compare_open_variants(comparison *self)
         if (code != EXIT_CODE_DONE) {
             return code;
         }
-        const agreement found = examine(model);
+        const compare_agreed found = compare_examine(model);
         char name[4200];
-        name_of_file(self, path, &found, name, sizeof name);
+        compare_name_file(self, path, model, name, sizeof name);
         compare_add_variant(self, name, model, found.int8 == 0 ? self->engine : NULL, NULL);
         if (found.int8 == 0) {
             time_on_all_engines(self, &self->variants[self->count - 1]);
@@ -156,7 +94,7 @@ exit_code compare_open_variants(comparison *self)
             output = written;
         }
     }
-    if (self->count == 1 && examine(self->models[0]).int8 > 0) {
+    if (self->count == 1 && compare_examine(self->models[0]).int8 > 0) {
         return command_fail(self->call->command, EXIT_CODE_USAGE,
                             "%s is quantized already; name the FP32 model before it, or that one "
                             "alone",

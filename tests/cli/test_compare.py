@@ -94,6 +94,17 @@ class Compare(CommandTest):
                                   "zero_rows", "output_spread", "input_spread"}, set(layer))
         self.assertEqual([layer["producer"] for layer in report["inputs"]], [None, "fc1"])
 
+    def test_nothing_is_held_out_where_nothing_calibrates(self):
+        report = self.compare(self.model, "--variants", "int8-dynamic-row,int8-dynamic-tensor")
+        self.assertEqual(report["rows"], 100)
+        self.assertIsNone(report["calibration"])
+        one = self.path("one.npy")
+        write_npy(one, self.rows[:1])
+        text = self.succeed("compare", self.model, "--data", one, "--repeat", "1", "--variants",
+                            "int8-dynamic-row").stdout
+        self.assertTrue(text.startswith("1 row of "), text)
+        self.assertIn("one row only", self.fail_with(3, "compare", self.model, "--data", one))
+
     def test_without_labels(self):
         for variant in self.compare(self.model)["variants"]:
             self.assertIsNone(variant["accuracy"])
@@ -183,6 +194,28 @@ class Compare(CommandTest):
         names = [variant["name"] for variant in report["variants"]]
         self.assertEqual(names, ["fp32", "int8-dynamic-segment", "copy.safetensors", copy,
                                  copy + "#2"])
+
+    def test_remedied_files_go_by_their_own_names(self):
+        """Only what plain `dynq quantize` makes of the reference has the plain name."""
+        switches = {"bias": ["--correct-bias"], "clip": ["--clip-weights"],
+                    "cut": ["--clip-ranges"], "smooth": ["--smooth"],
+                    "tensor": ["--weight-granularity", "tensor"]}
+        files = []
+        for name, switch in switches.items():
+            calibration = [] if name in ["clip", "tensor"] else ["--calibration-data", self.data]
+            files.append(self.quantized(*switch, *calibration, name=name + ".safetensors"))
+        report = self.compare(self.model, *files, self.quantized("--granularity", "row"))
+        self.assertEqual([variant["name"] for variant in report["variants"]],
+                         ["fp32", *(name + ".safetensors" for name in switches),
+                          "int8-dynamic-row"])
+        other = self.path("other.safetensors")
+        mlp = Mlp()
+        mlp.bias[0] += 1
+        mlp.write(other)
+        file = self.path("of-other.safetensors")
+        self.succeed("quantize", other, "-o", file, "-q")
+        self.assertEqual(self.compare(self.model, file)["variants"][1]["name"],
+                         "of-other.safetensors")
 
     def test_tables(self):
         arguments = ["compare", self.model, "--data", self.data, "--labels", self.labels,

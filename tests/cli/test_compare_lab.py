@@ -136,6 +136,8 @@ class CompareLab(CommandTest):
         for name in ["int8-dynamic-row mean cosine", "int8-static-max mean cosine"]:
             self.assertIn(name, text)
         self.assertEqual(missed("--max-slowdown", "0.00001")[0], 1)
+        code, text = missed("--min-cosine", "1", "--max-slowdown", "0.00001")
+        self.assertIn("limit 1, slowdown ", text)
         self.assertEqual(missed("--min-agreement", "1.1")[0], 2)
         self.assertEqual(missed("--min-agreement", "99")[0], 2)
         row = self.by_name(self.compare(self.write(), "--variants",
@@ -342,10 +344,17 @@ class SmallEncoder(CommandTest):
             2, "compare", self.encoder, "--data", self.ids, "--min-agreement", "0.9"))
 
 
+def load_tests(loader, tests, pattern):
+    """The encoder has the same bits on every kernel, and takes minutes on the slow ones: once."""
+    if "DYNQ_TEST_KERNEL" in os.environ:
+        return loader.loadTestsFromTestCase(CompareLab)
+    return tests
+
+
 @unittest.skipUnless(MINILM and SOURCE_ROOT, "DYNQ_MINILM or DYNQ_SOURCE_ROOT is not set")
 class PublishedEncoder(CommandTest):
+    # In SQNR, or the text says which method does and why.
     def test_rows_beat_static_ranges(self):
-        """In SQNR, or the text says which method does and why."""
         model = self.path("minilm.safetensors")
         self.succeed("convert", MINILM, "-o", model, "-q")
         with open(os.path.join(SOURCE_ROOT, "tests/golden/sentences.txt"), encoding="utf-8") as f:
