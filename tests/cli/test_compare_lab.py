@@ -347,7 +347,7 @@ class SmallEncoder(CommandTest):
 def load_tests(loader, tests, pattern):
     """The encoder has the same bits on every kernel, and takes minutes on the slow ones: once."""
     if "DYNQ_TEST_KERNEL" in os.environ:
-        return loader.loadTestsFromTestCase(CompareLab)
+        return unittest.TestSuite(map(loader.loadTestsFromTestCase, [CompareLab, SmallEncoder]))
     return tests
 
 
