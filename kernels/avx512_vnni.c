@@ -3,6 +3,7 @@
 #include "kernels/float_lanes.h"
 #include "kernels/row_lanes.h"
 #include "kernels/pool_lanes.h"
+#include "kernels/error_lanes.h"
 #include "kernels/table.h"
 #include "kernels/vpdpbusd.h"
 
@@ -98,6 +99,7 @@ const dynq_kernel dynq_kernel_avx512_vnni = {
     .attention_f32 = attention_f32,
     .attention_prepare = attention_prepare,
     .attention_s8 = attention_s8,
+    .errors = errors,
     .probe_s8 = probe_s8,
     .probe_f32 = probe_f32,
     .probe_read = probe_read,

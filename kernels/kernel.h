@@ -101,7 +101,7 @@ typedef struct dynq_float_block {
     size_t rows, columns;
     const float *x;
     size_t x_stride;
-    const float *other; /* second operand of add and mul, [rows][other_stride] */
+    const float *other;         /* second operand of add and mul, [rows][other_stride] */
     size_t other_stride;        /* 0: the same for every row */
     const float *weight, *bias; /* layer norm: [columns] */
     float epsilon;
@@ -162,6 +162,26 @@ typedef struct dynq_attention_block {
                      * not look at it */
 } dynq_attention_block;
 
+/* Sums of a row in so many lanes. */
+#define DYNQ_ERROR_LANES 16
+
+/* Of elements x of the reference and y of the value. */
+typedef struct dynq_error_sums {
+    double reference_square[DYNQ_ERROR_LANES], value_square[DYNQ_ERROR_LANES]; /* x^2, y^2 */
+    double product[DYNQ_ERROR_LANES], error_square[DYNQ_ERROR_LANES];          /* xy, (y - x)^2 */
+    double error[DYNQ_ERROR_LANES], relative_error[DYNQ_ERROR_LANES]; /* |y - x|, |y - x| / |x| */
+    double largest_error[DYNQ_ERROR_LANES];
+    uint64_t zeros[DYNQ_ERROR_LANES]; /* x that are 0: these have no relative error */
+} dynq_error_sums;
+
+/* How far a row is from a reference, all finite, in double precision: sums are of column c in lane
+ * c % DYNQ_ERROR_LANES, in the order of the columns, from +0. */
+typedef struct dynq_error_block {
+    size_t columns;
+    const float *reference, *value; /* [columns] */
+    dynq_error_sums *sums;          /* set */
+} dynq_error_block;
+
 /* The same for all kernels, though not what they leave there; grows linearly with `keys`. */
 size_t dynq_attention_bytes(size_t keys, size_t dim);
 
@@ -197,6 +217,7 @@ typedef struct dynq_kernel {
     /* Any number of times behind it, also at the same time, with what the same kernel has
      * `prepared`; keys and values are not read again. */
     void (*attention_s8)(const dynq_attention_block *block);
+    void (*errors)(const dynq_error_block *block);
     /* What the machine can do at most, to compare with. The first two run `steps` turns of a loop
      * that only works in registers, of this kernel's dot products and of fused multiply-adds, and
      * return the operations done (2 for each multiply-add). The third reads every byte with the

@@ -10,6 +10,9 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Of a register. */
+#define LANES_DOUBLES 4
+
 #define LANES_INLINE static inline __attribute__((always_inline, unused))
 
 typedef struct lanes_f32 {

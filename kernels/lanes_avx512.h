@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of a register. */
+#define LANES_DOUBLES 8
+
 #define LANES_INLINE static inline __attribute__((always_inline, unused))
 
 typedef __m512 lanes_f32;

@@ -320,6 +320,7 @@ const dynq_kernel dynq_kernel_ref = {
     .attention_f32 = dynq_ref_attention_f32,
     .attention_prepare = dynq_ref_attention_prepare,
     .attention_s8 = dynq_ref_attention_s8,
+    .errors = dynq_ref_errors,
     .probe_s8 = probe_s8,
     .probe_f32 = probe_f32,
     .probe_read = probe_read,

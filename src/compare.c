@@ -1,73 +1,18 @@
-#include <dynq/compare.h>
+#include "src/compare.h"
+
+#include "src/cpu.h"
 
 #include <float.h>
 #include <math.h>
+#include <stdbool.h>
 
-/* Sums of a row are taken in so many lanes (column c in lane c % LANES, whose sum is taken in the
- * order of the columns) and folded in the order of the lanes: a fixed order that any compiler can
- * vectorise. */
-#define LANES 16
-
-typedef struct row_sums {
-    double reference_square[LANES], value_square[LANES], product[LANES], error_square[LANES];
-    double error[LANES], relative_error[LANES], largest_error[LANES];
-    uint32_t zeros[LANES]; /* elements of the reference that are 0 */
-} row_sums;
-
-/* Up to LANES neighbours of both rows. One loop for each kind of sum, none with a branch: compilers
- * take these together into vectors. */
-static inline void add_products(row_sums *restrict sums, size_t count,
-                                const float *restrict reference, const float *restrict value)
-{
-    for (size_t i = 0; i < count; i++) {
-        const double x = (double)reference[i];
-        const double y = (double)value[i];
-        const double error = y - x;
-        sums->reference_square[i] += x * x;
-        sums->value_square[i] += y * y;
-        sums->product[i] += x * y;
-        sums->error_square[i] += error * error;
-    }
-}
-
-static inline void add_errors(row_sums *restrict sums, size_t count,
-                              const float *restrict reference, const float *restrict value)
-{
-    for (size_t i = 0; i < count; i++) {
-        const double size = fabs((double)reference[i]);
-        const double error = fabs((double)value[i] - (double)reference[i]);
-        /* Where there is no percentage, an infinite divisor adds 0 without a branch. */
-        const double divisor = size == 0.0 ? (double)INFINITY : size;
-        sums->error[i] += error;
-        sums->relative_error[i] += error / divisor;
-        sums->largest_error[i] = error > sums->largest_error[i] ? error : sums->largest_error[i];
-    }
-}
-
-static inline void add_zeros(row_sums *restrict sums, size_t count, const float *restrict reference)
-{
-    for (size_t i = 0; i < count; i++) {
-        sums->zeros[i] += reference[i] == 0.0f;
-    }
-}
-
-static void add_row(row_sums *sums, size_t columns, const float *reference, const float *value)
-{
-    size_t c = 0;
-    for (; columns - c >= LANES; c += LANES) {
-        add_products(sums, LANES, reference + c, value + c);
-        add_errors(sums, LANES, reference + c, value + c);
-        add_zeros(sums, LANES, reference + c);
-    }
-    add_products(sums, columns - c, reference + c, value + c);
-    add_errors(sums, columns - c, reference + c, value + c);
-    add_zeros(sums, columns - c, reference + c);
-}
+/* With so many elements, asking the CPU which kernel it runs pays. All give the same bits. */
+#define MANY_ELEMENTS 16384
 
 /* Into lane 0. */
-static void fold(row_sums *sums, size_t columns)
+static void fold(dynq_error_sums *sums, size_t columns)
 {
-    const size_t lanes = columns < LANES ? columns : LANES;
+    const size_t lanes = columns < DYNQ_ERROR_LANES ? columns : DYNQ_ERROR_LANES;
     for (size_t i = 1; i < lanes; i++) {
         sums->reference_square[0] += sums->reference_square[i];
         sums->value_square[0] += sums->value_square[i];
@@ -80,7 +25,7 @@ static void fold(row_sums *sums, size_t columns)
     }
 }
 
-static void add_cosine(dynq_metrics *metrics, const row_sums *sums)
+static void add_cosine(dynq_metrics *metrics, const dynq_error_sums *sums)
 {
     const double squares = sums->reference_square[0] * sums->value_square[0];
     if (sums->reference_square[0] == 0.0 || sums->value_square[0] == 0.0) {
@@ -106,8 +51,9 @@ static size_t column_of_error(double error, size_t columns, const float *referen
     return c;
 }
 
-void dynq_metrics_add(dynq_metrics *metrics, size_t rows, size_t columns, const float *reference,
-                      size_t reference_stride, const float *value, size_t value_stride)
+void dynq_metrics_add_with(const dynq_kernel *kernel, dynq_metrics *metrics, size_t rows,
+                           size_t columns, const float *reference, size_t reference_stride,
+                           const float *value, size_t value_stride)
 {
     if (columns == 0) {
         return;
@@ -117,8 +63,8 @@ void dynq_metrics_add(dynq_metrics *metrics, size_t rows, size_t columns, const 
     for (size_t r = 0; r < rows; r++) {
         const float *expected = reference + r * reference_stride;
         const float *actual = value + r * value_stride;
-        row_sums sums = {0};
-        add_row(&sums, columns, expected, actual);
+        dynq_error_sums sums;
+        kernel->errors(&(dynq_error_block){columns, expected, actual, &sums});
         fold(&sums, columns);
         add_cosine(metrics, &sums);
         metrics->signal += sums.reference_square[0];
@@ -135,6 +81,14 @@ void dynq_metrics_add(dynq_metrics *metrics, size_t rows, size_t columns, const 
         metrics->rows++;
     }
     metrics->elements += (uint64_t)rows * columns;
+}
+
+void dynq_metrics_add(dynq_metrics *metrics, size_t rows, size_t columns, const float *reference,
+                      size_t reference_stride, const float *value, size_t value_stride)
+{
+    const bool many = columns > 0 && rows >= MANY_ELEMENTS / columns;
+    dynq_metrics_add_with(dynq_kernel_best(many ? dynq_cpu_features() : 0), metrics, rows, columns,
+                          reference, reference_stride, value, value_stride);
 }
 
 /* The column of the largest element, the first of equals. */

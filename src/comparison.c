@@ -2,6 +2,7 @@
 #include "src/comparison.h"
 
 #include "src/error.h"
+#include "src/kernel_choice.h"
 #include "src/options.h"
 
 #include <string.h>
@@ -74,8 +75,8 @@ static dynq_status list_inputs(dynq_comparison *self, dynq_error *error)
 
 static dynq_status start(dynq_comparison *self, dynq_error *error)
 {
-    dynq_status status = DYNQ_OK;
-    if (self->options.threads > 1) {
+    dynq_status status = dynq_kernel_choose(self->options.kernel, &self->kernel, error);
+    if (status == DYNQ_OK && self->options.threads > 1) {
         const dynq_thread_pool_options pool = {
             .size = sizeof pool, .threads = self->options.threads, .allocator = &self->allocator};
         status = dynq_thread_pool_create(&pool, &self->pool, error);

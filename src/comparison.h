@@ -4,6 +4,7 @@
 #ifndef DYNQ_SRC_COMPARISON_H
 #define DYNQ_SRC_COMPARISON_H
 
+#include "src/compare.h"
 #include "src/model.h"
 
 #include <dynq/comparison.h>
@@ -52,6 +53,7 @@ typedef struct dynq_compared {
 struct dynq_comparison {
     dynq_allocator allocator;
     dynq_comparison_options options; /* complete; its allocator is not used */
+    const dynq_kernel *kernel;       /* that measures errors */
     dynq_thread_pool *pool;          /* NULL: one thread */
     dynq_compared *variants;
     size_t count;

@@ -10,14 +10,15 @@ void dynq_compared_add(const dynq_compared *variant, const dynq_compared_node *e
     const size_t columns = variant->model->nodes[entry->node].n;
     const float *expected = all->values[entry->reference];
     if (entry->scale == NULL) {
-        dynq_metrics_add(metrics, rows, columns, expected, 0, values, stride);
+        dynq_metrics_add_with(all->kernel, metrics, rows, columns, expected, 0, values, stride);
         return;
     }
     for (size_t r = 0; r < rows; r++) {
         for (size_t c = 0; c < columns; c++) {
             all->row[c] = values[r * stride + c] * entry->scale[c];
         }
-        dynq_metrics_add(metrics, 1, columns, expected + r * columns, 0, all->row, 0);
+        dynq_metrics_add_with(all->kernel, metrics, 1, columns, expected + r * columns, 0, all->row,
+                              0);
     }
 }
 

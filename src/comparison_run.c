@@ -107,7 +107,8 @@ static void add_output(dynq_compared *variant)
     const dynq_node *node = &variant->model->nodes[variant->model->outputs[variant->output].node];
     const size_t rows = dynq_comparison_batch_rows(all, node);
     const float *expected = all->variants[0].result;
-    dynq_metrics_add(&variant->metrics, rows, node->n, expected, 0, variant->result, 0);
+    dynq_metrics_add_with(all->kernel, &variant->metrics, rows, node->n, expected, 0,
+                          variant->result, 0);
     dynq_metrics_add_classes(&variant->metrics, all->options.scores, rows, node->n, expected, 0,
                              variant->result, 0);
 }

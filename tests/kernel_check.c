@@ -47,11 +47,11 @@ typedef struct check {
 } check;
 
 static const check_function *const functions[] = {
-    &check_gemm_s8,     &check_gemm_f32,  &check_epilogue_s32,  &check_epilogue_f32,
-    &check_range,       &check_quantize,  &check_activate,      &check_add,
-    &check_multiply,    &check_softmax,   &check_layer_norm,    &check_embed,
-    &check_pool,        &check_normalize, &check_attention_f32, &check_attention_prepare,
-    &check_attention_s8};
+    &check_gemm_s8,      &check_gemm_f32,  &check_epilogue_s32,  &check_epilogue_f32,
+    &check_range,        &check_quantize,  &check_activate,      &check_add,
+    &check_multiply,     &check_softmax,   &check_layer_norm,    &check_embed,
+    &check_pool,         &check_normalize, &check_attention_f32, &check_attention_prepare,
+    &check_attention_s8, &check_errors};
 
 _Static_assert(sizeof functions / sizeof functions[0] ==
                    (offsetof(dynq_kernel, probe_s8) - offsetof(dynq_kernel, gemm_s8)) /

@@ -85,6 +85,7 @@ typedef struct kernel_case {
         dynq_embed_block embed;
         dynq_pool_block pool;
         dynq_attention_block attention;
+        dynq_error_block errors;
         struct {
             size_t rows, columns, stride;
             const void *products;
@@ -108,7 +109,7 @@ const check_function *check_function_find(const char *name);
 extern const check_function check_gemm_s8, check_gemm_f32, check_epilogue_s32, check_epilogue_f32;
 extern const check_function check_range, check_quantize, check_activate, check_add, check_multiply,
     check_softmax, check_layer_norm, check_normalize;
-extern const check_function check_embed, check_pool;
+extern const check_function check_embed, check_pool, check_errors;
 extern const check_function check_attention_f32, check_attention_prepare, check_attention_s8;
 
 /* kernel_check_case.c: making a case. */

@@ -35,6 +35,7 @@ static const bench_line functions[] = {
     {&check_embed, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
     {&check_pool, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
     {&check_normalize, {16, 768, 0}, DYNQ_ACTIVATION_NONE},
+    {&check_errors, {1, 768, 0}, DYNQ_ACTIVATION_NONE},
 };
 
 /* Heads of columns / dim, each of a segment. */

@@ -1,4 +1,4 @@
-/* Cases of embedding and pooling. */
+/* Cases of embedding, pooling and errors. */
 #include "tests/kernel_check.h"
 
 #include <string.h>
@@ -114,7 +114,38 @@ static void describe_pool(const kernel_case *c, FILE *out)
             b->range != NULL ? ", range" : "");
 }
 
+/* Finite numbers, often many zeros of both signs in the reference. */
+static void make_errors(kernel_case *c)
+{
+    dynq_error_block *b = &c->call.errors;
+    const size_t columns = case_float_shape(c).columns;
+    const case_filling filling = (case_filling)case_between(c, FILLING_MODERATE, FILLING_FINITE);
+    *b = (dynq_error_block){.columns = columns};
+    float *reference = case_room(c, INPUT_X, columns * sizeof *reference);
+    memcpy(reference, case_floats(c, INPUT_OTHER, columns, filling), columns * sizeof *reference);
+    for (size_t i = 0; i < columns; i++) {
+        const size_t kind = case_between(c, 0, 9);
+        reference[i] = kind == 0 ? 0.0f : kind == 1 ? -0.0f : reference[i];
+    }
+    b->reference = case_view(c, INPUT_X, reference);
+    b->value = case_floats(c, INPUT_OTHER, columns, filling);
+    case_output *sums = case_result(c, OUTPUT_CODES, "sums", 1, sizeof *b->sums, sizeof *b->sums);
+    b->sums = (dynq_error_sums *)(void *)sums->place;
+}
+
+static void run_errors(const kernel_case *c, const dynq_kernel *kernel)
+{
+    kernel->errors(&c->call.errors);
+}
+
+static void describe_errors(const kernel_case *c, FILE *out)
+{
+    fprintf(out, "columns %zu", c->call.errors.columns);
+}
+
 const check_function check_embed = {
     .name = "embed", .make = make_embed, .run = run_embed, .describe = describe_embed};
 const check_function check_pool = {
     .name = "pool", .make = make_pool, .run = run_pool, .describe = describe_pool};
+const check_function check_errors = {
+    .name = "errors", .make = make_errors, .run = run_errors, .describe = describe_errors};
