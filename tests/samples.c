@@ -77,6 +77,15 @@ static void quantize_node(dynq_model *model, dynq_node *node, const dynq_node *f
     }
 }
 
+dynq_calibration *samples_calibration(void)
+{
+    dynq_model *model = samples_fp32(NULL);
+    dynq_calibration *calibration = NULL;
+    cr_assert_eq(dynq_calibration_create(model, NULL, &calibration, NULL), DYNQ_OK);
+    dynq_model_free(model); /* the calibration does not need it any more */
+    return calibration;
+}
+
 dynq_model *samples_int8(const dynq_allocator *allocator)
 {
     dynq_model *from = samples_fp32(NULL);

@@ -13,7 +13,9 @@ void samples_fill(float *x, size_t count, uint32_t seed);
 /* x(5) -> fc1(18, bias) -> act(relu) -> fc2(7, no bias) -> norm -> p(softmax); outputs "logits"
  * (norm) and "p". */
 dynq_model *samples_fp32(const dynq_allocator *allocator);
-/* The same with fc1 (static range) and fc2 (dynamic, per row, symmetric) in INT8. */
+/* An empty calibration of it. */
+dynq_calibration *samples_calibration(void);
+/* The same model with fc1 (static range) and fc2 (dynamic, per row, symmetric) in INT8. */
 dynq_model *samples_int8(const dynq_allocator *allocator);
 
 /* A sentence encoder of 2 layers, width 32, 4 heads, 50 words, positions 0 to 19: ids -> words +

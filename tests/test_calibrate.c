@@ -11,15 +11,6 @@
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define COLUMNS      5 /* of the sample model's input */
 
-static dynq_calibration *create(void)
-{
-    dynq_model *model = samples_fp32(NULL);
-    dynq_calibration *calibration = NULL;
-    cr_assert_eq(dynq_calibration_create(model, NULL, &calibration, NULL), DYNQ_OK);
-    dynq_model_free(model); /* the calibration does not need it any more */
-    return calibration;
-}
-
 static dynq_calibration_entry entry_of(const dynq_calibration *calibration, const char *value)
 {
     for (size_t i = 0; i < dynq_calibration_count(calibration); i++) {
@@ -60,7 +51,7 @@ static void observe(dynq_calibration *calibration, const float *x, size_t rows)
 
 Test(calibrate, values_are_what_linear_layers_read)
 {
-    dynq_calibration *calibration = create();
+    dynq_calibration *calibration = samples_calibration();
     cr_assert_eq(dynq_calibration_count(calibration), 2);
     expect_entry(calibration, "x", 0.0f, 0.0f, 0, 0);
     expect_entry(calibration, "act", 0.0f, 0.0f, 0, 0);
@@ -93,7 +84,7 @@ Test(calibrate, a_value_with_several_readers_stands_once)
 
 Test(calibrate, an_entry_of_an_older_caller_is_not_overrun)
 {
-    dynq_calibration *calibration = create();
+    dynq_calibration *calibration = samples_calibration();
     dynq_calibration_entry entry;
     memset(&entry, 0x55, sizeof entry);
     entry.size = offsetof(dynq_calibration_entry, min);
@@ -108,7 +99,7 @@ Test(calibrate, an_entry_of_an_older_caller_is_not_overrun)
 
 Test(calibrate, observations_add_up)
 {
-    dynq_calibration *calibration = create();
+    dynq_calibration *calibration = samples_calibration();
     const float first[] = {1.0f, 2.0f, 3.0f, 4.0f, 5.0f}, second[] = {3.0f, 0.5f, 1.0f, 9.0f, 2.0f};
     observe(calibration, first, 1);
     expect_entry(calibration, "x", 1.0f, 5.0f, 1, 5);
@@ -122,7 +113,7 @@ Test(calibrate, observations_add_up)
 
 Test(calibrate, what_stands_between_rows_is_not_seen)
 {
-    dynq_calibration *calibration = create();
+    dynq_calibration *calibration = samples_calibration();
     float x[3 * 8];
     for (size_t i = 0; i < COUNT(x); i++) {
         x[i] = i % 8 < COLUMNS ? -1.0f - (float)i : NAN;
@@ -134,7 +125,7 @@ Test(calibrate, what_stands_between_rows_is_not_seen)
 
 Test(calibrate, observations_that_are_refused_leave_no_trace)
 {
-    dynq_calibration *calibration = create();
+    dynq_calibration *calibration = samples_calibration();
     const float good[] = {1.0f, 2.0f, 3.0f, 4.0f, 5.0f};
     const float bad[] = {NAN, INFINITY, -INFINITY};
     observe(calibration, good, 1);
@@ -161,7 +152,7 @@ Test(calibrate, negative_zero_depends_on_no_order)
 {
     const float negative[] = {-0.0f, -0.0f, -0.0f, -0.0f, -0.0f};
     const float mixed[] = {0.0f, -0.0f, 0.0f, -0.0f, 0.0f};
-    dynq_calibration *a = create(), *b = create();
+    dynq_calibration *a = samples_calibration(), *b = samples_calibration();
     observe(a, negative, 1);
     expect_entry(a, "x", 0.0f, 0.0f, 1, 5);
     observe(a, mixed, 1);
@@ -176,18 +167,18 @@ Test(calibrate, merging_in_any_order_is_observing_everything)
 {
     enum { PARTS = 4 };
     static const size_t orders[][PARTS] = {{0, 1, 2, 3}, {3, 2, 1, 0}, {2, 0, 3, 1}};
-    dynq_calibration *parts[PARTS], *all = create();
+    dynq_calibration *parts[PARTS], *all = samples_calibration();
     for (uint32_t i = 0; i < PARTS; i++) {
         float x[3 * COLUMNS];
         samples_fill(x, COUNT(x), i);
-        parts[i] = create();
+        parts[i] = samples_calibration();
         if (i != 2) { /* one without data */
             observe(parts[i], x, 3);
             observe(all, x, 3);
         }
     }
     for (size_t i = 0; i < COUNT(orders); i++) {
-        dynq_calibration *merged = create();
+        dynq_calibration *merged = samples_calibration();
         for (size_t j = 0; j < PARTS; j++) {
             cr_assert_eq(dynq_calibration_merge(merged, parts[orders[i][j]], NULL), DYNQ_OK);
         }
@@ -198,178 +189,6 @@ Test(calibrate, merging_in_any_order_is_observing_everything)
         dynq_calibration_free(parts[i]);
     }
     dynq_calibration_free(all);
-}
-
-Test(calibrate, ranges_hold_zero)
-{
-    static const float cases[][4] = {
-        {-2.0f, 3.0f, -2.0f, 3.0f}, {1.0f, 3.0f, 0.0f, 3.0f}, {-3.0f, -1.0f, -3.0f, 0.0f}};
-    float lo = 0.0f, hi = 0.0f;
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        dynq_calibration *calibration = create();
-        const float x[] = {cases[i][0], cases[i][1], cases[i][0], cases[i][1], cases[i][0]};
-        observe(calibration, x, 1);
-        cr_assert_eq(dynq_calibration_range(calibration, "x", NULL, &lo, &hi, NULL), DYNQ_OK);
-        cr_assert(lo == cases[i][2] && hi == cases[i][3] && !signbit(hi));
-        dynq_calibration_free(calibration);
-    }
-}
-
-Test(calibrate, ranges_that_are_not_there)
-{
-    dynq_calibration *calibration = create();
-    float lo = 5.0f, hi = 6.0f;
-    dynq_error error = {0};
-    cr_assert_eq(dynq_calibration_range(calibration, "fc1", NULL, &lo, &hi, &error),
-                 DYNQ_ERR_NOT_FOUND);
-    cr_assert(strstr(error.message, "has no value 'fc1'") != NULL, "%s", error.message);
-    cr_assert_eq(dynq_calibration_range(calibration, "act", NULL, &lo, &hi, &error),
-                 DYNQ_ERR_NOT_FOUND);
-    cr_assert(strstr(error.message, "saw no row of value 'act'") != NULL, "%s", error.message);
-    cr_assert_eq(dynq_calibration_range(calibration, "x",
-                                        &(dynq_range_choice){.size = sizeof(dynq_range_choice),
-                                                             .method = (dynq_calibration_method)99},
-                                        &lo, &hi, NULL),
-                 DYNQ_ERR_ARGUMENT);
-    cr_assert(lo == 5.0f && hi == 6.0f);
-    cr_assert_str_eq(dynq_calibration_method_name(DYNQ_METHOD_MAX), "max");
-    cr_assert_null(dynq_calibration_method_name((dynq_calibration_method)6));
-    dynq_calibration_free(calibration);
-}
-
-static void expect_range(const dynq_calibration *calibration, dynq_calibration_method method,
-                         float lo, float hi)
-{
-    const dynq_range_choice choice = {.size = sizeof choice, .method = method};
-    float found_lo = NAN, found_hi = NAN;
-    dynq_error error = {0};
-    cr_assert_eq(dynq_calibration_range(calibration, "x", &choice, &found_lo, &found_hi, &error),
-                 DYNQ_OK, "%s", error.message);
-    cr_assert(fabsf(found_lo - lo) <= 1e-6f && fabsf(found_hi - hi) <= 1e-6f, "[%.9g, %.9g]",
-              (double)found_lo, (double)found_hi);
-}
-
-Test(calibrate, choices_that_are_not_there)
-{
-    dynq_calibration *calibration = create();
-    const float x[COLUMNS] = {1.0f};
-    observe(calibration, x, 1);
-    const dynq_range_choice bad[] = {
-        {.size = sizeof bad[0], .method = DYNQ_METHOD_PERCENTILE, .percentile = NAN},
-        {.size = sizeof bad[0], .method = DYNQ_METHOD_PERCENTILE, .percentile = -1.0},
-        {.size = sizeof bad[0], .method = DYNQ_METHOD_PERCENTILE, .percentile = 100.1},
-        {.size = sizeof bad[0], .scheme = (dynq_scheme)7},
-        {.size = 0},
-    };
-    for (size_t i = 0; i < COUNT(bad); i++) {
-        float lo = 5.0f, hi = 5.0f;
-        cr_assert_eq(dynq_calibration_range(calibration, "x", &bad[i], &lo, &hi, NULL),
-                     DYNQ_ERR_ARGUMENT, "choice %zu", i);
-        cr_assert(lo == 5.0f && hi == 5.0f);
-    }
-    dynq_calibration_free(calibration);
-}
-
-Test(calibrate, the_moving_average_has_no_beginning_to_forget)
-{
-    dynq_calibration *calibration = create(), *other = create(), *none = create();
-    const float first[] = {-1.0f, 2.0f, 0.0f, 0.0f, 0.0f},
-                second[] = {-3.0f, 4.0f, 1.0f, 1.0f, 1.0f};
-    observe(calibration, first, 1);
-    expect_range(calibration, DYNQ_METHOD_AVERAGE, -1.0f, 2.0f);
-    observe(calibration, second, 1);
-    expect_range(calibration, DYNQ_METHOD_AVERAGE, -3.99f / 1.99f, 5.98f / 1.99f);
-    /* What was merged has no order, even into nothing; merging nothing changes nothing. */
-    cr_assert_eq(dynq_calibration_merge(calibration, other, NULL), DYNQ_OK);
-    expect_range(calibration, DYNQ_METHOD_AVERAGE, -3.99f / 1.99f, 5.98f / 1.99f);
-    cr_assert_eq(dynq_calibration_merge(none, calibration, NULL), DYNQ_OK);
-    const dynq_range_choice average = {.size = sizeof average, .method = DYNQ_METHOD_AVERAGE};
-    float lo = 0.0f, hi = 0.0f;
-    dynq_error error = {0};
-    cr_assert_eq(dynq_calibration_range(none, "x", &average, &lo, &hi, &error),
-                 DYNQ_ERR_UNSUPPORTED);
-    cr_assert(strstr(error.message, "'x' has no moving average") != NULL, "%s", error.message);
-    dynq_calibration_free(calibration);
-    dynq_calibration_free(other);
-    dynq_calibration_free(none);
-}
-
-Test(calibrate, a_summary_of_rows_and_batches)
-{
-    dynq_calibration *calibration = create();
-    const float x[] = {-1.0f, 3.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, -0.0f};
-    const float y[] = {4.0f, 4.0f, 4.0f, 4.0f, 4.0f};
-    dynq_value_summary s = {.size = sizeof s};
-    cr_assert_eq(dynq_calibration_summary(calibration, "x", &s), DYNQ_ERR_NOT_FOUND);
-    observe(calibration, y, 1);
-    cr_assert_eq(dynq_calibration_summary(calibration, "x", &s), DYNQ_OK);
-    cr_assert(s.mean == 4.0 && s.deviation == 0.0 && isnan(s.kurtosis) && isnan(s.outlier_index));
-    observe(calibration, x, 2);
-    cr_assert_eq(dynq_calibration_summary(calibration, "x", &s), DYNQ_OK);
-    const double mean = 22.0 / 15.0, squares = 90.0 / 15.0;
-    cr_assert_float_eq(s.mean, mean, 1e-12);
-    cr_assert_float_eq(s.deviation, sqrt(squares - mean * mean), 1e-12);
-    cr_assert_float_eq(s.outlier_index, 4.0 / s.deviation, 1e-12);
-    cr_assert_float_eq(s.zero_rows, 1.0 / 3.0, 1e-12);
-    cr_assert_float_eq(s.row_low, -1.0 / 3.0, 1e-12);
-    cr_assert_float_eq(s.row_high, 7.0 / 3.0, 1e-12);
-    cr_assert(s.batches == 2 && s.batch_low == -0.5 && s.batch_high == 3.5);
-    dynq_calibration_free(calibration);
-}
-
-Test(calibrate, a_small_deviation_of_a_large_mean)
-{
-    enum { ROWS = 400 };
-    static float x[ROWS * COLUMNS];
-    double sums[5] = {0};
-    samples_fill(x, COUNT(x), 3);
-    for (size_t i = 0; i < COUNT(x); i++) {
-        x[i] += 1e4f;
-        sums[1] += ((double)x[i] - 1e4) / (double)COUNT(x);
-    }
-    for (size_t i = 0; i < COUNT(x); i++) {
-        sums[2] += pow((double)x[i] - 1e4 - sums[1], 2) / (double)COUNT(x);
-        sums[4] += pow((double)x[i] - 1e4 - sums[1], 4) / (double)COUNT(x);
-    }
-    dynq_calibration *calibration = create();
-    for (size_t row = 0; row < ROWS; row += 50) {
-        observe(calibration, x + row * COLUMNS, 50);
-    }
-    dynq_value_summary s = {.size = sizeof s};
-    cr_assert_eq(dynq_calibration_summary(calibration, "x", &s), DYNQ_OK);
-    cr_assert_float_eq(s.mean, 1e4 + sums[1], 1e-8);
-    cr_assert_float_eq(s.deviation / sqrt(sums[2]), 1.0, 1e-8);
-    cr_assert_float_eq(s.kurtosis / (sums[4] / (sums[2] * sums[2])), 1.0, 1e-8);
-    dynq_calibration_free(calibration);
-}
-
-Test(calibrate, histogram_and_columns_of_what_was_seen)
-{
-    dynq_calibration *calibration = create();
-    const float x[] = {1.0f, -2.0f, 0.0f, 0.5f, 3.0f, 2.0f, -4.0f, -0.0f, 0.5f, 0.0f};
-    dynq_histogram_view h = {.size = sizeof h};
-    dynq_column_view c = {.size = sizeof c};
-    cr_assert_eq(dynq_calibration_histogram(calibration, "x", &h), DYNQ_ERR_NOT_FOUND);
-    cr_assert_eq(dynq_calibration_columns(calibration, "x", &c), DYNQ_ERR_NOT_FOUND);
-    observe(calibration, x, 2);
-    cr_assert_eq(dynq_calibration_histogram(calibration, "x", &h), DYNQ_OK);
-    cr_assert_eq(dynq_calibration_columns(calibration, "x", &c), DYNQ_OK);
-    cr_assert(h.limit == 8.0 && h.zeros == 3 && h.positive[128] == 2 && h.positive[256] == 1);
-    cr_assert(h.negative[512] == 1 && h.negative[1024] == 1 && h.positive[768] == 1);
-    static const float min[] = {1.0f, -4.0f, 0.0f, 0.5f, 0.0f};
-    static const float max[] = {2.0f, -2.0f, 0.0f, 0.5f, 3.0f};
-    static const double sum[] = {3.0, -6.0, 0.0, 1.0, 3.0}, squares[] = {5.0, 20.0, 0.0, 0.5, 9.0};
-    cr_assert(c.columns == COLUMNS && c.rows == 2);
-    cr_assert_eq(memcmp(c.min, min, sizeof min), 0);
-    cr_assert_eq(memcmp(c.max, max, sizeof max), 0);
-    cr_assert_eq(memcmp(c.sum, sum, sizeof sum), 0);
-    cr_assert_eq(memcmp(c.sum_of_squares, squares, sizeof squares), 0);
-    h.size = 0;
-    c.size = 0;
-    cr_assert_eq(dynq_calibration_histogram(calibration, "x", &h), DYNQ_ERR_ARGUMENT);
-    cr_assert_eq(dynq_calibration_columns(calibration, "x", &c), DYNQ_ERR_ARGUMENT);
-    cr_assert_eq(dynq_calibration_histogram(calibration, "x", NULL), DYNQ_ERR_ARGUMENT);
-    dynq_calibration_free(calibration);
 }
 
 /* ---- running a model ---- */
@@ -397,7 +216,7 @@ static dynq_calibration *run(dynq_model *model, const float *x, size_t rows, uin
 static dynq_calibration *expected_of(const dynq_model *model, const float *x, size_t rows)
 {
     float w[18 * COLUMNS];
-    dynq_calibration *expected = create();
+    dynq_calibration *expected = samples_calibration();
     cr_assert_eq(dynq_model_weights(model, 1, w, COUNT(w)), DYNQ_OK);
     for (size_t r = 0; r < rows; r++) {
         float hidden[18];
@@ -508,7 +327,8 @@ Test(calibrate, models_that_do_not_fit)
 {
     dynq_model *two = small_model(true, COLUMNS), *one = small_model(false, COLUMNS);
     dynq_model *wide = small_model(false, 8);
-    dynq_calibration *sample = create(), *of_two = NULL, *of_one = NULL, *of_wide = NULL;
+    dynq_calibration *sample = samples_calibration(), *of_two = NULL, *of_one = NULL,
+                     *of_wide = NULL;
     const float x[16] = {0};
     dynq_error error = {0};
     cr_assert_eq(dynq_calibration_create(two, NULL, &of_two, NULL), DYNQ_OK);

@@ -125,7 +125,8 @@ Test(compare_recipe, switches_of_quantize)
                            "--scheme symmetric --smooth --correct-bias");
     recipe = parsed("int8-dynamic-segment-weights-tensor-clip-weights-clip-ranges");
     compare_recipe_switches(&recipe, text);
-    cr_assert_str_eq(text, "--granularity segment --weight-granularity tensor --clip-weights --clip-ranges");
+    cr_assert_str_eq(
+        text, "--granularity segment --weight-granularity tensor --clip-weights --clip-ranges");
     recipe = parsed("fp32");
     compare_recipe_switches(&recipe, text);
     cr_assert_str_eq(text, "");

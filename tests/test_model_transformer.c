@@ -379,7 +379,7 @@ Test(model_transformer, every_allocation_can_fail)
 Test(model_transformer, names_of_values)
 {
     static const char *const ops[] = {"ids",       "embedding", "position_embedding", "gelu_tanh",
-                                      "attention", "pool",      "normalize", "scale"};
+                                      "attention", "pool",      "normalize",          "scale"};
     for (size_t i = 0; i < COUNT(ops); i++) {
         cr_assert_str_eq(dynq_op_name((dynq_op)(DYNQ_OP_IDS + i)), ops[i]);
     }
