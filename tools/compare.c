@@ -31,8 +31,9 @@ static const option_entry entries[] = {
      .kind = OPTION_STRING,
      .offset = offsetof(compare_options, calibration_data),
      .argument = "X2",
-     .help = "inputs that static ranges are taken from (default: the first tenth of X, which is "
-             "then left out of the evaluation of every variant)"},
+     .help =
+         "inputs that static ranges and remedies are taken from (default, where a variant needs "
+         "them: the first tenth of X, which is then left out of the evaluation of all)"},
     {.name = "variants",
      .kind = OPTION_STRING,
      .offset = offsetof(compare_options, variants),

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need, builds with warnings as errors, and runs the tests. The last line is
 # "N passed, N failed".
-#   tools/test.sh                  every test, then those of units and of the command again on every
-#                                  kernel that this CPU runs, kernels on emulated CPUs, and everything
-#                                  on an emulated aarch64
+#   tools/test.sh                  every test, then those of units and of the command (but for the page of
+#                                  compare and the encoder in it) again on every kernel that this CPU
+#                                  runs, kernels on emulated CPUs, and everything on an emulated aarch64
 #   tools/test.sh --sanitize       every test in a build with AddressSanitizer and UBSan
 #   tools/test.sh --compiler NAME  kernels, units and the command in a build of that compiler, e.g. clang or
 #                                  a path
