@@ -126,5 +126,6 @@ void dynq_model_free(dynq_model *model)
     dynq_release(&allocator, model->owned);
     dynq_file_close(&model->file, &allocator);
     dynq_model_free(model->parent);
+    dynq_model_free(model->twin);
     dynq_release(&allocator, model);
 }

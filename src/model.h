@@ -6,6 +6,7 @@
 #include "src/memory.h"
 
 #include <dynq/model.h>
+#include <dynq/quantize.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -49,6 +50,11 @@ typedef struct dynq_node {
 
     dynq_pooling pooling;
 
+    /* What quantizing made the codes of; NULL: they came otherwise. Only compared, never read. */
+    const float *codes_of;
+    dynq_weight_granularity codes_granularity;
+    bool codes_clipped;
+
     const float *column_scale; /* [n], any operation: what smoothing has divided the columns of the
                                 * result by; NULL: nothing. Runs do not look at it */
 } dynq_node;
@@ -76,6 +82,7 @@ struct dynq_model {
     void **owned; /* blocks of parameters that the model frees */
     size_t owned_count, owned_capacity;
     dynq_model *parent; /* whose parameters are used, or NULL */
+    dynq_model *twin;   /* quantized from the same model, some of whose codes are used, or NULL */
     dynq_file file; /* bytes == NULL: none, or borrowed from the caller; size 0: not from a file */
 };
 

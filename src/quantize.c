@@ -107,23 +107,52 @@ static dynq_status quantize_table(dynq_model *model, dynq_node *node, const floa
 }
 
 static dynq_status quantize_layer(dynq_model *model, dynq_node *node, const float *weight,
-                                  const dynq_quantize_rule *wish,
-                                  const dynq_calibration *calibration, dynq_error *error)
+                                  const dynq_quantize_rule *wish, dynq_error *error)
 {
-    dynq_status status = check_finite(node, "weight", weight, node->n * node->k, error);
-    if (status == DYNQ_OK) {
-        status = dynq_quantize_weights(model, node, weight, wish, error);
+    const dynq_status status = check_finite(node, "weight", weight, node->n * node->k, error);
+    return status == DYNQ_OK ? dynq_quantize_weights(model, node, weight, wish, error) : status;
+}
+
+/* Takes codes that the twin has, if they are of the same weights and settings. */
+static bool share_codes(const dynq_model *twin, size_t index, dynq_node *node)
+{
+    const dynq_node *other = twin != NULL && index < twin->node_count ? &twin->nodes[index] : NULL;
+    if (other == NULL || other->codes_of != node->codes_of || other->op != node->op ||
+        other->n != node->n || other->k != node->k || other->table_rows != node->table_rows ||
+        other->codes_granularity != node->codes_granularity ||
+        other->codes_clipped != node->codes_clipped) {
+        return false;
     }
+    node->packed = other->packed;
+    node->table_codes = other->table_codes;
+    node->weight_scale = other->weight_scale;
+    node->weight_sum = other->weight_sum;
+    return true;
+}
+
+static dynq_status add_codes(dynq_model *model, dynq_node *node, const dynq_node *source,
+                             const dynq_quantize_rule *wish, const dynq_quantize_options *o,
+                             dynq_error *error)
+{
+    const float *weight = source->weight;
+    node->codes_of = weight;
+    node->codes_granularity = wish->weight_granularity;
+    node->codes_clipped = wish->clip_weights == DYNQ_SWITCH_ON;
+    const bool shared = share_codes(o->twin, model->node_count - 1, node);
+    if (dynq_op_has_table(node->op)) {
+        return shared ? DYNQ_OK : quantize_table(model, node, weight, error);
+    }
+    dynq_status status = shared ? DYNQ_OK : quantize_layer(model, node, weight, wish, error);
     if (status == DYNQ_OK && wish->correct_bias == DYNQ_SWITCH_ON) {
-        status = dynq_quantize_correct_bias(model, node, weight, calibration,
+        status = dynq_quantize_correct_bias(model, node, weight, o->calibration,
                                             model->nodes[node->inputs[0]].name, error);
     }
     return status;
 }
 
 static dynq_status add_parameters(dynq_model *model, dynq_node *node, const dynq_node *source,
-                                  const dynq_quantize_rule *wish,
-                                  const dynq_calibration *calibration, dynq_error *error)
+                                  const dynq_quantize_rule *wish, const dynq_quantize_options *o,
+                                  dynq_error *error)
 {
     dynq_status status =
         copy_floats(model, node, "bias", source->bias, source->n, &node->bias, error);
@@ -137,11 +166,10 @@ static dynq_status add_parameters(dynq_model *model, dynq_node *node, const dynq
     if (status != DYNQ_OK || source->weight == NULL) {
         return status;
     }
-    const bool table = dynq_op_has_table(node->op);
     if (node->precision == DYNQ_PRECISION_INT8) {
-        return table ? quantize_table(model, node, source->weight, error)
-                     : quantize_layer(model, node, source->weight, wish, calibration, error);
+        return add_codes(model, node, source, wish, o, error);
     }
+    const bool table = dynq_op_has_table(node->op);
     const size_t count = source->n * (table ? source->table_rows : source->k);
     return copy_floats(model, node, table ? "table" : "weight", source->weight, count,
                        &node->weight, error);
@@ -181,8 +209,7 @@ static dynq_status add_node(dynq_model *model, const dynq_model *from, size_t in
     if (status == DYNQ_OK) {
         status = dynq_model_check_node(model, index, error); /* K before packing, above all */
     }
-    return status == DYNQ_OK ? add_parameters(model, node, source, &wish, o->calibration, error)
-                             : status;
+    return status == DYNQ_OK ? add_parameters(model, node, source, &wish, o, error) : status;
 }
 
 static dynq_status fill_model(dynq_model *model, const dynq_model *from,
@@ -233,6 +260,7 @@ dynq_status dynq_quantize(const dynq_model *model, const dynq_quantize_options *
     if (result == NULL) {
         return out_of_memory(error);
     }
+    result->twin = o.twin != NULL ? dynq_model_retain(o.twin) : NULL;
     const dynq_float_state state = dynq_float_state_set_default();
     status = fill_model(result, model, &o, error);
     dynq_float_state_restore(state);

@@ -215,3 +215,57 @@ Test(quantize_weights, tables_keep_a_scale_for_each_row)
     dynq_model_free(plain);
     dynq_model_free(other);
 }
+
+/* What a model with a twin is saved as, and whether it has the codes of the twin. */
+static bool shares_codes(const dynq_model *from, const dynq_quantize_options *first,
+                         dynq_quantize_options second)
+{
+    dynq_model *twin = NULL, *model = NULL, *alone = NULL;
+    cr_assert_eq(dynq_quantize(from, first, &twin, NULL), DYNQ_OK);
+    cr_assert_eq(dynq_quantize(from, &second, &alone, NULL), DYNQ_OK);
+    second.twin = twin;
+    cr_assert_eq(dynq_quantize(from, &second, &model, NULL), DYNQ_OK);
+    const bool shares = model->nodes[1].packed == twin->nodes[1].packed;
+    dynq_model_free(twin);
+    const size_t bytes = dynq_packed_s8_bytes(K, N);
+    cr_assert(memcmp(model->nodes[1].packed, alone->nodes[1].packed, bytes) == 0);
+    cr_assert(
+        memcmp(model->nodes[1].weight_scale, alone->nodes[1].weight_scale, N * sizeof(float)) == 0);
+    cr_assert(memcmp(model->nodes[1].weight_sum, alone->nodes[1].weight_sum, N * sizeof(int32_t)) ==
+              0);
+    cr_assert_eq(model->nodes[1].range.scheme, alone->nodes[1].range.scheme);
+    dynq_model_free(model);
+    dynq_model_free(alone);
+    return shares;
+}
+
+Test(quantize_weights, codes_are_the_twins_where_nothing_that_makes_them_differs)
+{
+    fill_weights(7);
+    const dynq_quantize_options plain = {.size = sizeof plain};
+    dynq_quantize_options other = plain;
+    dynq_model *from = make_model();
+    other.scheme = DYNQ_SCHEME_SYMMETRIC;
+    cr_assert(shares_codes(from, &plain, other));
+    other.clip_weights = DYNQ_SWITCH_ON;
+    cr_assert_not(shares_codes(from, &plain, other));
+    other.clip_weights = DYNQ_SWITCH_OFF;
+    other.weight_granularity = DYNQ_WEIGHTS_PER_TENSOR;
+    cr_assert_not(shares_codes(from, &plain, other));
+    dynq_model_free(from);
+}
+
+Test(quantize_weights, codes_of_other_weights_are_not_shared)
+{
+    fill_weights(7);
+    dynq_model *from = make_model(), *same = make_model(), *twin = NULL, *model = NULL;
+    dynq_quantize_options options = {.size = sizeof options};
+    cr_assert_eq(dynq_quantize(from, &options, &twin, NULL), DYNQ_OK);
+    options.twin = twin;
+    cr_assert_eq(dynq_quantize(same, &options, &model, NULL), DYNQ_OK);
+    cr_assert_neq(model->nodes[1].packed, twin->nodes[1].packed);
+    dynq_model_free(model);
+    dynq_model_free(twin);
+    dynq_model_free(same);
+    dynq_model_free(from);
+}

@@ -118,8 +118,23 @@ static dynq_model *shared_model(const maker *self, size_t index)
     return NULL;
 }
 
-static exit_code make_model(maker *self, const compare_recipe *recipe, dynq_model **model)
+/* An earlier variant whose weights are quantized in the same way, of the same FP32 model. */
+static dynq_model *find_twin(const maker *self, size_t index)
 {
+    const compare_recipe *recipe = &self->all->recipes[index];
+    for (size_t i = 0; i < index; i++) {
+        const compare_recipe *other = &self->all->recipes[i];
+        if (other->smooth == recipe->smooth && other->weights == recipe->weights &&
+            other->clip_weights == recipe->clip_weights) {
+            return self->all->variants[self->made[i]].model;
+        }
+    }
+    return NULL;
+}
+
+static exit_code make_model(maker *self, size_t index, dynq_model **model)
+{
+    const compare_recipe *recipe = &self->all->recipes[index];
     const exit_code code = prepare(self, recipe);
     if (code != EXIT_CODE_DONE) {
         return code;
@@ -135,7 +150,8 @@ static exit_code make_model(maker *self, const compare_recipe *recipe, dynq_mode
         .weight_granularity = recipe->weights,
         .clip_weights = recipe->clip_weights ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF,
         .clip_ranges = recipe->clip_ranges ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF,
-        .correct_bias = recipe->correct_bias ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF};
+        .correct_bias = recipe->correct_bias ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF,
+        .twin = find_twin(self, index)};
     dynq_error error = {0};
     return dynq_quantize(self->models[recipe->smooth], &options, model, &error) == DYNQ_OK
                ? EXIT_CODE_DONE
@@ -147,7 +163,7 @@ static exit_code make_one(maker *self, size_t index)
     const compare_recipe *recipe = &self->all->recipes[index];
     char name[COMPARE_NAME_SIZE];
     dynq_model *model = shared_model(self, index);
-    const exit_code code = model != NULL ? EXIT_CODE_DONE : make_model(self, recipe, &model);
+    const exit_code code = model != NULL ? EXIT_CODE_DONE : make_model(self, index, &model);
     if (code == EXIT_CODE_DONE) {
         compare_recipe_name(recipe, name);
         self->made[index] = self->all->count;

@@ -63,6 +63,9 @@ typedef struct dynq_quantize_options {
     const dynq_quantize_rule *rules;
     size_t rule_count;
     const dynq_allocator *allocator; /* of the new model */
+    dynq_model *twin; /* an earlier result for the very same `model`, or NULL: codes of weights and
+                       * tables that would be the same again are its own, which saves their memory
+                       * and time; a reference is kept. The new model is as it would be without */
 } dynq_quantize_options;
 
 /* Makes an INT8 model: weights of linear layers to s8 with one scale per output column (max|w| /
