@@ -72,6 +72,11 @@ struct dynq_comparison {
 /* comparison_variant.c: what one variant needs beside memory for values. */
 dynq_status dynq_compared_start(dynq_compared *variant, dynq_error *error);
 void dynq_compared_stop(dynq_compared *variant);
+/* The memory that runs need is there for one variant at a time: its sessions are created anew for
+ * each batch, with the same slots, unless that takes long. */
+dynq_status dynq_compared_open(dynq_compared *variant, dynq_error *error);
+dynq_status dynq_compared_open_alone(dynq_compared *variant, dynq_error *error);
+void dynq_compared_close(dynq_compared *variant);
 
 /* comparison_nodes.c: lists the nodes that the variant shares with the reference, and its taps.
  * DYNQ_OK or DYNQ_ERR_MEMORY. */

@@ -156,12 +156,16 @@ static dynq_status run_alone(dynq_compared *variant, const dynq_binding *const *
                              dynq_error *error)
 {
     const dynq_comparison *all = variant->comparison;
-    if (variant->alone == NULL) {
+    if (variant->isolated == NULL) {
         return DYNQ_OK;
     }
+    dynq_status status = dynq_compared_open_alone(variant, error);
+    if (status != DYNQ_OK) {
+        return status;
+    }
     bind_alone(variant, inputs);
-    const dynq_status status = dynq_session_run(
-        variant->alone, &all->batch, variant->alone_bindings, variant->isolated->node_count, error);
+    status = dynq_session_run(variant->alone, &all->batch, variant->alone_bindings,
+                              variant->isolated->node_count, error);
     for (size_t i = 0; i < variant->node_count && status == DYNQ_OK; i++) {
         dynq_compared_node *entry = &variant->nodes[i];
         if (entry->isolated >= 0) {
@@ -207,11 +211,16 @@ static dynq_status run_all(dynq_comparison *self, const dynq_binding *const *inp
     dynq_status status = DYNQ_OK;
     for (size_t v = 0; v < self->count && status == DYNQ_OK; v++) {
         dynq_compared *variant = &self->variants[v];
-        status = run_together(variant, inputs, error);
+        status = dynq_compared_open(variant, error);
+        if (status == DYNQ_OK) {
+            status = run_together(variant, inputs, error);
+        }
+        dynq_compared_close(variant);
         if (status == DYNQ_OK) {
             add_output(variant);
             status = run_alone(variant, inputs, error);
         }
+        dynq_compared_close(variant);
     }
     return status;
 }

@@ -3,6 +3,7 @@
 
 #include "src/error.h"
 #include "src/isolate.h"
+#include "src/session.h"
 
 static dynq_status out_of_memory(dynq_error *error)
 {
@@ -26,6 +27,35 @@ static dynq_status create_session(const dynq_compared *variant, dynq_model *mode
                                           .taps = taps,
                                           .tap_count = tap_count};
     return dynq_session_create(model, &options, session, error);
+}
+
+dynq_status dynq_compared_open(dynq_compared *variant, dynq_error *error)
+{
+    return variant->session != NULL ? DYNQ_OK
+                                    : create_session(variant, variant->model, variant->taps,
+                                                     variant->tap_count, &variant->session, error);
+}
+
+dynq_status dynq_compared_open_alone(dynq_compared *variant, dynq_error *error)
+{
+    return variant->alone != NULL || variant->isolated == NULL
+               ? DYNQ_OK
+               : create_session(variant, variant->isolated, NULL, 0, &variant->alone, error);
+}
+
+/* Frees a session, unless it has prepared weights, which takes long. */
+static void close_session(dynq_session **session)
+{
+    if (*session != NULL && (*session)->layer_bytes == 0 && (*session)->engine == NULL) {
+        dynq_session_free(*session);
+        *session = NULL;
+    }
+}
+
+void dynq_compared_close(dynq_compared *variant)
+{
+    close_session(&variant->session);
+    close_session(&variant->alone);
 }
 
 static size_t count_inputs(const dynq_model *model, size_t *only)
@@ -188,7 +218,7 @@ static dynq_status isolate(dynq_compared *variant, dynq_error *error)
     if (status != DYNQ_OK || variant->isolated == NULL) {
         return status;
     }
-    status = create_session(variant, variant->isolated, NULL, 0, &variant->alone, error);
+    status = dynq_compared_open_alone(variant, error);
     return status == DYNQ_OK ? bind_isolated(variant, error) : status;
 }
 
@@ -198,8 +228,7 @@ dynq_status dynq_compared_start(dynq_compared *variant, dynq_error *error)
     if (dynq_compared_list_nodes(variant) != DYNQ_OK) {
         return out_of_memory(error);
     }
-    dynq_status status = create_session(variant, variant->model, variant->taps, variant->tap_count,
-                                        &variant->session, error);
+    dynq_status status = dynq_compared_open(variant, error);
     if (status != DYNQ_OK) {
         return status;
     }
@@ -212,7 +241,11 @@ dynq_status dynq_compared_start(dynq_compared *variant, dynq_error *error)
     if (status == DYNQ_OK) {
         status = bind_outputs(variant, error);
     }
-    return status == DYNQ_OK && variant != all->variants ? isolate(variant, error) : status;
+    if (status == DYNQ_OK && variant != all->variants) {
+        status = isolate(variant, error);
+    }
+    dynq_compared_close(variant);
+    return status;
 }
 
 void dynq_compared_stop(dynq_compared *variant)
