@@ -17,15 +17,26 @@ typedef struct dynq_compared_node {
     const float *scale; /* of its columns, see dynq_model_column_scale(), or NULL */
     bool own_is_chain;  /* INT8, and reads inputs of the model only */
     long twin;          /* an earlier one that reads the same value with the same limits, or -1 */
-    long isolated;      /* the output of the isolated model that it is, or -1 */
+    long group;         /* the group of isolated nodes that it is in, or -1, */
+    size_t isolated;    /* and the output of this group's model that it is */
 } dynq_compared_node;
 
-/* An input of a variant's isolated model. */
+/* An input of isolated nodes. */
 typedef struct dynq_isolated_input {
     long slot;          /* of the comparison: an input of the model, or -1: */
     size_t reference;   /* the node of the reference whose values are read, */
     const float *scale; /* and what their columns are divided by, or NULL */
 } dynq_isolated_input;
+
+/* Some nodes of a variant that run alone. There are several groups of them, so that the results of
+ * all need not be in memory at once. */
+typedef struct dynq_isolated_group {
+    dynq_model *model;
+    dynq_session *session;
+    dynq_isolated_input *inputs;
+    dynq_binding *bindings; /* inputs, then outputs */
+    size_t input_count;
+} dynq_isolated_group;
 
 typedef struct dynq_compared {
     dynq_comparison *comparison;
@@ -43,11 +54,8 @@ typedef struct dynq_compared {
     float *result;          /* of its output */
     dynq_metrics metrics;
 
-    dynq_model *isolated; /* NULL: nothing to run alone */
-    dynq_session *alone;
-    dynq_isolated_input *alone_inputs;
-    dynq_binding *alone_bindings;
-    size_t alone_input_count;
+    dynq_isolated_group *groups;
+    size_t group_count;
 } dynq_compared;
 
 struct dynq_comparison {
@@ -72,11 +80,12 @@ struct dynq_comparison {
 /* comparison_variant.c: what one variant needs beside memory for values. */
 dynq_status dynq_compared_start(dynq_compared *variant, dynq_error *error);
 void dynq_compared_stop(dynq_compared *variant);
-/* The memory that runs need is there for one variant at a time: its sessions are created anew for
- * each batch, with the same slots, unless that takes long. */
+/* The memory that runs need is there for one session at a time: sessions are opened for each batch,
+ * with the same slots each time. Closing keeps one that has prepared weights, which takes long. */
 dynq_status dynq_compared_open(dynq_compared *variant, dynq_error *error);
-dynq_status dynq_compared_open_alone(dynq_compared *variant, dynq_error *error);
-void dynq_compared_close(dynq_compared *variant);
+dynq_status dynq_compared_open_group(const dynq_compared *variant, dynq_isolated_group *group,
+                                     dynq_error *error);
+void dynq_compared_close(dynq_session **session);
 
 /* comparison_nodes.c: lists the nodes that the variant shares with the reference, and its taps.
  * DYNQ_OK or DYNQ_ERR_MEMORY. */

@@ -167,7 +167,7 @@ dynq_status dynq_compared_list_nodes(dynq_compared *variant)
                                                      node->precision == DYNQ_PRECISION_INT8 &&
                                                      reads_inputs_only(model, node),
                                      .twin = find_twin(variant, node),
-                                     .isolated = -1};
+                                     .group = -1};
             variant->node_count++;
         }
     }

@@ -28,24 +28,33 @@ static float *take(float **scratch, size_t floats)
     return taken;
 }
 
-/* What a variant needs: outputs that are not compared, then, at another time, results of isolated
- * nodes and inputs that are scaled for these. */
+/* Results of a group of isolated nodes and inputs that are scaled for them. */
+static size_t group_floats(const dynq_comparison *all, const dynq_isolated_group *group)
+{
+    size_t floats = 0;
+    for (size_t i = 0; i < group->model->node_count; i++) {
+        const dynq_node *node = &group->model->nodes[i];
+        if (i >= group->input_count || group->inputs[i].scale != NULL) {
+            floats += dynq_round_up(dynq_comparison_rows(all, node) * node->n, SCRATCH_STEP);
+        }
+    }
+    return floats;
+}
+
+/* What a variant needs at one time: outputs that are not compared, or a group of isolated nodes. */
 static size_t scratch_floats(const dynq_compared *variant)
 {
     const dynq_comparison *all = variant->comparison;
-    size_t together = 0, alone = 0;
+    size_t most = 0;
     for (size_t i = 0; i < variant->model->output_count; i++) {
         const dynq_node *node = &variant->model->nodes[variant->model->outputs[i].node];
-        together += dynq_round_up(dynq_comparison_rows(all, node) * node->n, SCRATCH_STEP);
+        most += dynq_round_up(dynq_comparison_rows(all, node) * node->n, SCRATCH_STEP);
     }
-    for (size_t i = 0; variant->isolated != NULL && i < variant->isolated->node_count; i++) {
-        const dynq_node *node = &variant->isolated->nodes[i];
-        const bool result = i >= variant->alone_input_count;
-        if (result || variant->alone_inputs[i].scale != NULL) {
-            alone += dynq_round_up(dynq_comparison_rows(all, node) * node->n, SCRATCH_STEP);
-        }
+    for (size_t i = 0; i < variant->group_count; i++) {
+        const size_t floats = group_floats(all, &variant->groups[i]);
+        most = floats > most ? floats : most;
     }
-    return together > alone ? together : alone;
+    return most;
 }
 
 dynq_status dynq_comparison_take_memory(dynq_comparison *self, dynq_error *error)
@@ -125,22 +134,22 @@ static float *scaled(const float *values, size_t rows, size_t columns, const flo
     return to;
 }
 
-static void bind_alone(dynq_compared *variant, const dynq_binding *const *inputs)
+static void bind_group(dynq_comparison *all, dynq_isolated_group *group,
+                       const dynq_binding *const *inputs)
 {
-    dynq_comparison *all = variant->comparison;
-    const dynq_model *model = variant->isolated;
+    const dynq_model *model = group->model;
     float *scratch = all->scratch;
     for (size_t i = 0; i < model->node_count; i++) {
         const dynq_node *node = &model->nodes[i];
         const size_t rows = dynq_comparison_batch_rows(all, node);
-        const int slot = variant->alone_bindings[i].slot;
+        const int slot = group->bindings[i].slot;
         dynq_binding binding = {.bytes = rows * node->n * sizeof(float)};
-        if (i >= variant->alone_input_count) {
+        if (i >= group->input_count) {
             binding.data = take(&scratch, rows * node->n);
-        } else if (variant->alone_inputs[i].slot >= 0) {
-            binding = *inputs[variant->alone_inputs[i].slot];
+        } else if (group->inputs[i].slot >= 0) {
+            binding = *inputs[group->inputs[i].slot];
         } else {
-            const dynq_isolated_input *input = &variant->alone_inputs[i];
+            const dynq_isolated_input *input = &group->inputs[i];
             binding.data = all->values[input->reference];
             if (input->scale != NULL) {
                 binding.data = scaled(binding.data, rows, node->n, input->scale,
@@ -148,32 +157,40 @@ static void bind_alone(dynq_compared *variant, const dynq_binding *const *inputs
             }
         }
         binding.slot = slot;
-        variant->alone_bindings[i] = binding;
+        group->bindings[i] = binding;
+    }
+}
+
+static void add_group(dynq_compared *variant, size_t index)
+{
+    const dynq_comparison *all = variant->comparison;
+    const dynq_isolated_group *group = &variant->groups[index];
+    for (size_t i = 0; i < variant->node_count; i++) {
+        dynq_compared_node *entry = &variant->nodes[i];
+        if (entry->group == (long)index) {
+            const dynq_node *node = &variant->model->nodes[entry->node];
+            dynq_compared_add(variant, entry, &entry->own, dynq_comparison_batch_rows(all, node),
+                              group->bindings[group->input_count + entry->isolated].data, node->n);
+        }
     }
 }
 
 static dynq_status run_alone(dynq_compared *variant, const dynq_binding *const *inputs,
                              dynq_error *error)
 {
-    const dynq_comparison *all = variant->comparison;
-    if (variant->isolated == NULL) {
-        return DYNQ_OK;
-    }
-    dynq_status status = dynq_compared_open_alone(variant, error);
-    if (status != DYNQ_OK) {
-        return status;
-    }
-    bind_alone(variant, inputs);
-    status = dynq_session_run(variant->alone, &all->batch, variant->alone_bindings,
-                              variant->isolated->node_count, error);
-    for (size_t i = 0; i < variant->node_count && status == DYNQ_OK; i++) {
-        dynq_compared_node *entry = &variant->nodes[i];
-        if (entry->isolated >= 0) {
-            const dynq_binding *result =
-                &variant->alone_bindings[variant->alone_input_count + (size_t)entry->isolated];
-            const dynq_node *node = &variant->model->nodes[entry->node];
-            dynq_compared_add(variant, entry, &entry->own, dynq_comparison_batch_rows(all, node),
-                              result->data, node->n);
+    dynq_comparison *all = variant->comparison;
+    dynq_status status = DYNQ_OK;
+    for (size_t g = 0; g < variant->group_count && status == DYNQ_OK; g++) {
+        dynq_isolated_group *group = &variant->groups[g];
+        status = dynq_compared_open_group(variant, group, error);
+        if (status == DYNQ_OK) {
+            bind_group(all, group, inputs);
+            status = dynq_session_run(group->session, &all->batch, group->bindings,
+                                      group->model->node_count, error);
+        }
+        dynq_compared_close(&group->session);
+        if (status == DYNQ_OK) {
+            add_group(variant, g);
         }
     }
     return status;
@@ -215,12 +232,11 @@ static dynq_status run_all(dynq_comparison *self, const dynq_binding *const *inp
         if (status == DYNQ_OK) {
             status = run_together(variant, inputs, error);
         }
-        dynq_compared_close(variant);
+        dynq_compared_close(&variant->session);
         if (status == DYNQ_OK) {
             add_output(variant);
             status = run_alone(variant, inputs, error);
         }
-        dynq_compared_close(variant);
     }
     return status;
 }

@@ -5,6 +5,11 @@
 #include "src/isolate.h"
 #include "src/session.h"
 
+#include <string.h>
+
+/* Results of so many columns, or of one node, are in memory at once. */
+#define GROUP_COLUMNS 2048
+
 static dynq_status out_of_memory(dynq_error *error)
 {
     return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a comparison");
@@ -36,26 +41,20 @@ dynq_status dynq_compared_open(dynq_compared *variant, dynq_error *error)
                                                      variant->tap_count, &variant->session, error);
 }
 
-dynq_status dynq_compared_open_alone(dynq_compared *variant, dynq_error *error)
+dynq_status dynq_compared_open_group(const dynq_compared *variant, dynq_isolated_group *group,
+                                     dynq_error *error)
 {
-    return variant->alone != NULL || variant->isolated == NULL
+    return group->session != NULL
                ? DYNQ_OK
-               : create_session(variant, variant->isolated, NULL, 0, &variant->alone, error);
+               : create_session(variant, group->model, NULL, 0, &group->session, error);
 }
 
-/* Frees a session, unless it has prepared weights, which takes long. */
-static void close_session(dynq_session **session)
+void dynq_compared_close(dynq_session **session)
 {
     if (*session != NULL && (*session)->layer_bytes == 0 && (*session)->engine == NULL) {
         dynq_session_free(*session);
         *session = NULL;
     }
-}
-
-void dynq_compared_close(dynq_compared *variant)
-{
-    close_session(&variant->session);
-    close_session(&variant->alone);
 }
 
 static size_t count_inputs(const dynq_model *model, size_t *only)
@@ -146,16 +145,23 @@ static bool has_values(const dynq_compared *variant, const dynq_node *node)
     return has;
 }
 
-static bool choose_isolated(dynq_compared *variant, bool *wanted)
+/* Chooses the next nodes of a group from entry *next on; false: there is none. */
+static bool choose_isolated(dynq_compared *variant, size_t *next, bool *wanted)
 {
-    long count = 0;
-    for (size_t i = 0; i < variant->node_count; i++) {
-        dynq_compared_node *entry = &variant->nodes[i];
+    size_t columns = 0, count = 0;
+    for (; *next < variant->node_count; (*next)++) {
+        dynq_compared_node *entry = &variant->nodes[*next];
         const dynq_node *node = &variant->model->nodes[entry->node];
-        if (!entry->own_is_chain && dynq_node_can_be_isolated(node) && has_values(variant, node)) {
-            wanted[entry->node] = true;
-            entry->isolated = count++;
+        if (entry->own_is_chain || !dynq_node_can_be_isolated(node) || !has_values(variant, node)) {
+            continue;
         }
+        columns += node->n;
+        if (count > 0 && columns > GROUP_COLUMNS) {
+            break;
+        }
+        wanted[entry->node] = true;
+        entry->group = (long)variant->group_count;
+        entry->isolated = count++;
     }
     return count > 0;
 }
@@ -172,19 +178,20 @@ static long slot_of(const dynq_compared *variant, size_t node)
     return -1;
 }
 
-static dynq_status bind_isolated(dynq_compared *variant, dynq_error *error)
+static dynq_status bind_isolated(const dynq_compared *variant, dynq_isolated_group *group,
+                                 dynq_error *error)
 {
     const dynq_allocator *allocator = &variant->comparison->allocator;
-    const dynq_model *model = variant->isolated;
-    variant->alone_inputs = dynq_alloc(allocator, model->node_count, sizeof *variant->alone_inputs);
-    variant->alone_bindings = dynq_alloc(allocator, model->node_count + model->output_count,
-                                         sizeof *variant->alone_bindings);
-    if (variant->alone_inputs == NULL || variant->alone_bindings == NULL) {
+    const dynq_model *model = group->model;
+    group->inputs = dynq_alloc(allocator, model->node_count, sizeof *group->inputs);
+    group->bindings =
+        dynq_alloc(allocator, model->node_count + model->output_count, sizeof *group->bindings);
+    if (group->inputs == NULL || group->bindings == NULL) {
         return out_of_memory(error);
     }
     for (size_t i = 0; i < model->node_count && model->nodes[i].input_count == 0; i++) {
         const size_t node = (size_t)dynq_model_find(variant->model, model->nodes[i].name);
-        dynq_isolated_input *input = &variant->alone_inputs[variant->alone_input_count++];
+        dynq_isolated_input *input = &group->inputs[group->input_count++];
         *input = (dynq_isolated_input){.slot = -1};
         if (variant->entry[node] >= 0) {
             const dynq_compared_node *entry = &variant->nodes[variant->entry[node]];
@@ -193,33 +200,43 @@ static dynq_status bind_isolated(dynq_compared *variant, dynq_error *error)
         } else {
             input->slot = slot_of(variant, node);
         }
-        variant->alone_bindings[i].slot = dynq_session_slot(variant->alone, model->nodes[i].name);
+        group->bindings[i].slot = dynq_session_slot(group->session, model->nodes[i].name);
     }
     for (size_t i = 0; i < model->output_count; i++) {
-        variant->alone_bindings[variant->alone_input_count + i].slot =
-            dynq_session_output_slot(variant->alone, model->outputs[i].name);
+        group->bindings[group->input_count + i].slot =
+            dynq_session_output_slot(group->session, model->outputs[i].name);
     }
     return DYNQ_OK;
 }
 
-/* A session of the nodes that other nodes' errors reach. */
+static dynq_status add_group(dynq_compared *variant, const bool *wanted, dynq_error *error)
+{
+    dynq_isolated_group *group = &variant->groups[variant->group_count++];
+    dynq_status status = dynq_model_isolate_nodes(variant->model, wanted, &group->model, error);
+    if (status == DYNQ_OK) {
+        status = dynq_compared_open_group(variant, group, error);
+    }
+    if (status == DYNQ_OK) {
+        status = bind_isolated(variant, group, error);
+    }
+    dynq_compared_close(&group->session);
+    return status;
+}
+
+/* Groups of the nodes that other nodes' errors reach. */
 static dynq_status isolate(dynq_compared *variant, dynq_error *error)
 {
     const dynq_allocator *allocator = &variant->comparison->allocator;
-    bool *wanted = dynq_alloc(allocator, variant->model->node_count, sizeof *wanted);
-    if (wanted == NULL) {
-        return out_of_memory(error);
-    }
-    dynq_status status = DYNQ_OK;
-    if (choose_isolated(variant, wanted)) {
-        status = dynq_model_isolate_nodes(variant->model, wanted, &variant->isolated, error);
+    const size_t nodes = variant->model->node_count;
+    bool *wanted = dynq_alloc(allocator, nodes, sizeof *wanted);
+    variant->groups = dynq_alloc(allocator, variant->node_count, sizeof *variant->groups);
+    dynq_status status = wanted == NULL || variant->groups == NULL ? out_of_memory(error) : DYNQ_OK;
+    for (size_t next = 0; status == DYNQ_OK && choose_isolated(variant, &next, wanted);) {
+        status = add_group(variant, wanted, error);
+        memset(wanted, 0, nodes * sizeof *wanted);
     }
     dynq_release(allocator, wanted);
-    if (status != DYNQ_OK || variant->isolated == NULL) {
-        return status;
-    }
-    status = dynq_compared_open_alone(variant, error);
-    return status == DYNQ_OK ? bind_isolated(variant, error) : status;
+    return status;
 }
 
 dynq_status dynq_compared_start(dynq_compared *variant, dynq_error *error)
@@ -244,7 +261,7 @@ dynq_status dynq_compared_start(dynq_compared *variant, dynq_error *error)
     if (status == DYNQ_OK && variant != all->variants) {
         status = isolate(variant, error);
     }
-    dynq_compared_close(variant);
+    dynq_compared_close(&variant->session);
     return status;
 }
 
@@ -252,11 +269,14 @@ void dynq_compared_stop(dynq_compared *variant)
 {
     const dynq_allocator *allocator = &variant->comparison->allocator;
     dynq_session_free(variant->session);
-    dynq_session_free(variant->alone);
-    dynq_model_free(variant->isolated);
+    for (size_t i = 0; i < variant->group_count; i++) {
+        dynq_session_free(variant->groups[i].session);
+        dynq_model_free(variant->groups[i].model);
+        dynq_release(allocator, variant->groups[i].bindings);
+        dynq_release(allocator, variant->groups[i].inputs);
+    }
     dynq_model_free(variant->model);
-    dynq_release(allocator, variant->alone_bindings);
-    dynq_release(allocator, variant->alone_inputs);
+    dynq_release(allocator, variant->groups);
     dynq_release(allocator, variant->bindings);
     dynq_release(allocator, variant->result);
     dynq_release(allocator, variant->taps);
