@@ -38,12 +38,24 @@ exit_code compare_choose_variants(comparison *self)
         (int)(length < 100 ? length : 100), bad);
 }
 
+/* The FP32 models that variants are made of: as it is, smoothed, smoothed for ranges per row. */
+typedef enum base { BASE_PLAIN, BASE_SMOOTH, BASE_SMOOTH_ROWS, BASES } base;
+
+static base base_of(const compare_recipe *recipe)
+{
+    if (!recipe->smooth) {
+        return BASE_PLAIN;
+    }
+    return recipe->range == DYNQ_RANGE_DYNAMIC && recipe->scope == DYNQ_SCOPE_ROW ? BASE_SMOOTH_ROWS
+                                                                                  : BASE_SMOOTH;
+}
+
 /* What is made from while variants are made one by one. */
 typedef struct maker {
     comparison *all;
-    dynq_model *models[2];             /* as it is, smoothed */
-    dynq_calibration *calibrations[2]; /* of each of them; NULL: not yet */
-    size_t made[COMPARE_MAX_VARIANTS]; /* the variant that a recipe became */
+    dynq_model *models[BASES];             /* NULL: not yet */
+    dynq_calibration *calibrations[BASES]; /* of each of them; NULL: not yet */
+    size_t made[COMPARE_MAX_VARIANTS];     /* the variant that a recipe became */
 } maker;
 
 static exit_code fail(const maker *self, const dynq_error *error, const char *path)
@@ -53,22 +65,22 @@ static exit_code fail(const maker *self, const dynq_error *error, const char *pa
 }
 
 /* The requests that were held out of those in memory. */
-static exit_code calibrate_held_out(maker *self, int smooth, command_progress *progress)
+static exit_code calibrate_held_out(maker *self, base from, command_progress *progress)
 {
     comparison *all = self->all;
     dynq_error error = {0};
     const dynq_status status =
-        calibration_run(self->calibrations[smooth], self->models[smooth], &all->x, all->held_out,
+        calibration_run(self->calibrations[from], self->models[from], &all->x, all->held_out,
                         all->call->common.threads, progress_advance, progress, &error);
     all->calibrated = all->held_out;
     return status == DYNQ_OK ? EXIT_CODE_DONE : fail(self, &error, all->options->data);
 }
 
-static exit_code calibrate(maker *self, int smooth)
+static exit_code calibrate(maker *self, base from)
 {
     comparison *all = self->all;
     dynq_error error = {0};
-    if (dynq_calibration_create(self->models[smooth], NULL, &self->calibrations[smooth], &error) !=
+    if (dynq_calibration_create(self->models[from], NULL, &self->calibrations[from], &error) !=
         DYNQ_OK) {
         return fail(self, &error, NULL);
     }
@@ -76,9 +88,9 @@ static exit_code calibrate(maker *self, int smooth)
         command_progress_begin("Calibrating", PROGRESS_STEPS, all->call->common.quiet);
     const exit_code code = all->options->calibration_data != NULL
                                ? calibration_file(all->call, all->options->calibration_data,
-                                                  self->models[smooth], self->calibrations[smooth],
+                                                  self->models[from], self->calibrations[from],
                                                   progress_advance, &progress, &all->calibrated)
-                               : calibrate_held_out(self, smooth, &progress);
+                               : calibrate_held_out(self, from, &progress);
     command_progress_end(&progress);
     return code;
 }
@@ -87,20 +99,24 @@ static exit_code calibrate(maker *self, int smooth)
 static exit_code prepare(maker *self, const compare_recipe *recipe)
 {
     exit_code code = EXIT_CODE_DONE;
+    const base from = base_of(recipe);
     const int calibrated =
         recipe->range == DYNQ_RANGE_STATIC || recipe->clip_ranges || recipe->correct_bias;
-    if (self->calibrations[0] == NULL && (recipe->smooth || calibrated)) {
-        code = calibrate(self, 0);
+    if (self->calibrations[BASE_PLAIN] == NULL && (recipe->smooth || calibrated)) {
+        code = calibrate(self, BASE_PLAIN);
     }
-    if (code == EXIT_CODE_DONE && recipe->smooth && self->models[1] == NULL) {
+    if (code == EXIT_CODE_DONE && self->models[from] == NULL) {
+        const dynq_smooth_options options = {
+            .size = sizeof options,
+            .scope = from == BASE_SMOOTH_ROWS ? DYNQ_SCOPE_ROW : DYNQ_SCOPE_SEGMENT};
         dynq_error error = {0};
-        if (dynq_smooth(self->models[0], self->calibrations[0], NULL, &self->models[1], &error) !=
-            DYNQ_OK) {
+        if (dynq_smooth(self->models[BASE_PLAIN], self->calibrations[BASE_PLAIN], &options,
+                        &self->models[from], &error) != DYNQ_OK) {
             code = fail(self, &error, NULL);
         }
     }
-    if (code == EXIT_CODE_DONE && recipe->smooth && calibrated && self->calibrations[1] == NULL) {
-        code = calibrate(self, 1);
+    if (code == EXIT_CODE_DONE && calibrated && self->calibrations[from] == NULL) {
+        code = calibrate(self, from);
     }
     return code;
 }
@@ -111,7 +127,8 @@ static dynq_model *shared_model(const maker *self, size_t index)
     for (size_t i = 0; i < index; i++) {
         compare_recipe other = self->all->recipes[i];
         other.scope = self->all->recipes[index].scope;
-        if (compare_recipe_equal(&other, &self->all->recipes[index])) {
+        if (base_of(&self->all->recipes[i]) == base_of(&self->all->recipes[index]) &&
+            compare_recipe_equal(&other, &self->all->recipes[index])) {
             return dynq_model_retain(self->all->variants[self->made[i]].model);
         }
     }
@@ -124,7 +141,7 @@ static dynq_model *find_twin(const maker *self, size_t index)
     const compare_recipe *recipe = &self->all->recipes[index];
     for (size_t i = 0; i < index; i++) {
         const compare_recipe *other = &self->all->recipes[i];
-        if (other->smooth == recipe->smooth && other->weights == recipe->weights &&
+        if (base_of(other) == base_of(recipe) && other->weights == recipe->weights &&
             other->clip_weights == recipe->clip_weights) {
             return self->all->variants[self->made[i]].model;
         }
@@ -144,7 +161,7 @@ static exit_code make_model(maker *self, size_t index, dynq_model **model)
         .range = recipe->range,
         .scope = recipe->scope,
         .scheme = recipe->scheme,
-        .calibration = self->calibrations[recipe->smooth],
+        .calibration = self->calibrations[base_of(recipe)],
         .method = recipe->method,
         .percentile = recipe->percentile,
         .weight_granularity = recipe->weights,
@@ -153,7 +170,7 @@ static exit_code make_model(maker *self, size_t index, dynq_model **model)
         .correct_bias = recipe->correct_bias ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF,
         .twin = find_twin(self, index)};
     dynq_error error = {0};
-    return dynq_quantize(self->models[recipe->smooth], &options, model, &error) == DYNQ_OK
+    return dynq_quantize(self->models[base_of(recipe)], &options, model, &error) == DYNQ_OK
                ? EXIT_CODE_DONE
                : fail(self, &error, NULL);
 }
@@ -179,8 +196,9 @@ exit_code compare_make_variants(comparison *self)
     for (size_t i = 0; i < self->recipe_count && code == EXIT_CODE_DONE; i++) {
         code = make_one(&all, i);
     }
-    dynq_calibration_free(all.calibrations[0]);
-    dynq_calibration_free(all.calibrations[1]);
-    dynq_model_free(all.models[1]);
+    for (int from = BASE_PLAIN; from < BASES; from++) {
+        dynq_calibration_free(all.calibrations[from]);
+        dynq_model_free(from == BASE_PLAIN ? NULL : all.models[from]);
+    }
     return code;
 }

@@ -258,14 +258,16 @@ class CompareLab(CommandTest):
 
     def test_commands_make_the_variants(self):
         """What "commands" says gives, run, files with the numbers of the report."""
-        names = "int8-static-mse,int8-dynamic-row-bias,int8-dynamic-row-symmetric-weights-tensor"
+        names = ("int8-static-mse,int8-dynamic-row-bias,"
+                 "int8-dynamic-row-symmetric-weights-tensor,int8-dynamic-row-smooth-bias,"
+                 "int8-dynamic-segment-smooth,int8-dynamic-row-smooth,int8-static-mse-smooth")
         calibration = self.path("calibration.npy")
         write_npy(calibration, self.inputs[:100])
         model = self.write()
         report = self.compare(model, "--calibration-data", calibration, "--variants", names)
         commands = report["commands"]
-        self.assertEqual(len(commands), 3)
-        files = [self.path("%d.st" % number) for number in range(3)]
+        self.assertEqual(len(commands), 7)
+        files = [self.path("%d.st" % number) for number in range(7)]
         for command, file in zip(commands, files):
             self.assertTrue(command.startswith("dynq quantize "), command)
             self.succeed(*command.replace("OUT", file).split()[1:], "-q")
