@@ -164,6 +164,61 @@ Test(comparison, errors_along_the_chain_and_alone)
     dynq_model_free(fp32);
 }
 
+/* x(5) -> a(1100) -> b(1100) -> c(1100) -> d(7). */
+static dynq_model *make_wide(void)
+{
+    enum { WIDE = 1100 };
+    float *weights = malloc(sizeof *weights * WIDE * WIDE);
+    cr_assert(weights != NULL);
+    samples_fill(weights, (size_t)WIDE * WIDE, 6);
+    static const char *const names[] = {"a", "b", "c", "d"};
+    const size_t columns[] = {COLUMNS, WIDE, WIDE, WIDE, CLASSES};
+    dynq_graph *g = dynq_graph_create(NULL);
+    dynq_value value = dynq_input(g, "x", COLUMNS);
+    for (size_t i = 0; i < 4; i++) {
+        const dynq_tensor w = {
+            .dtype = DYNQ_F32, .rank = 2, .shape = {columns[i + 1], columns[i]}, .data = weights};
+        value = dynq_linear(g, names[i], value, &w, NULL);
+    }
+    dynq_output(g, "y", value);
+    dynq_model *model = NULL;
+    cr_assert_eq(dynq_graph_finish(g, &model, NULL), DYNQ_OK);
+    free(weights);
+    return model;
+}
+
+/* Wide nodes run alone in several groups; where all others are FP32 there is one. */
+Test(comparison, errors_alone_do_not_depend_on_the_others)
+{
+    static const char *const names[] = {"b", "c", "d"};
+    dynq_model *fp32 = make_wide(), *models[4] = {NULL};
+    dynq_variant variants[5] = {{.size = sizeof *variants, .model = fp32}};
+    for (size_t i = 0; i < 4; i++) {
+        const dynq_quantize_rule rules[] = {
+            {.pattern = "*", .precision = i == 0 ? DYNQ_PRECISION_INT8 : DYNQ_PRECISION_FP32},
+            {.pattern = i == 0 ? "*" : names[i - 1], .precision = DYNQ_PRECISION_INT8}};
+        const dynq_quantize_options options = {
+            .size = sizeof options, .rules = rules, .rule_count = 2};
+        cr_assert_eq(dynq_quantize(fp32, &options, &models[i], NULL), DYNQ_OK);
+        variants[i + 1] = (dynq_variant){.size = sizeof *variants, .model = models[i]};
+    }
+    float x[ROWS * COLUMNS];
+    samples_fill(x, ROWS * COLUMNS, 5);
+    dynq_comparison *comparison = compare(variants, 5, 1, NULL);
+    run_rows(comparison, x);
+    for (size_t i = 0; i < 3; i++) {
+        const dynq_comparison_node together = node_of(comparison, 1, names[i]);
+        const dynq_comparison_node single = node_of(comparison, i + 2, names[i]);
+        cr_assert(together.own.rows == ROWS && together.own.noise > 0);
+        cr_assert(same(&together.own, &single.own), "%s", names[i]);
+    }
+    dynq_comparison_free(comparison);
+    for (size_t i = 0; i < 4; i++) {
+        dynq_model_free(models[i]);
+    }
+    dynq_model_free(fp32);
+}
+
 Test(comparison, outputs)
 {
     dynq_model *fp32 = samples_fp32(NULL), *int8 = samples_int8(NULL);

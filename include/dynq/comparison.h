@@ -80,8 +80,10 @@ DYNQ_API void dynq_comparison_free(dynq_comparison *comparison);
 /* The number of the slot of an input of the reference, or -1. */
 DYNQ_API int dynq_comparison_slot(const dynq_comparison *comparison, const char *input);
 
-/* Runs one batch through all variants: `bindings` are the inputs, each once. Errors: as
- * dynq_session_run() and dynq_calibration_observe(); results are unspecified afterwards. */
+/* Runs one batch through all variants: `bindings` are the inputs, each once. Creates
+ * the sessions of INT8 variants as it goes, so that the memory of one at a time is needed. Errors:
+ * as dynq_session_create(), dynq_session_run() and dynq_calibration_observe(); results are
+ * unspecified afterwards. */
 DYNQ_API dynq_status dynq_comparison_run(dynq_comparison *comparison, const dynq_batch *batch,
                                          const dynq_binding *bindings, size_t binding_count,
                                          dynq_error *error);
