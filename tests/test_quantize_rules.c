@@ -2,9 +2,18 @@
 #include <dynq/quantize.h>
 
 #include <criterion/criterion.h>
+#include <stdbool.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+static bool same_values(const dynq_quantize_rule *a, const dynq_quantize_rule *b)
+{
+    return a->precision == b->precision && a->range == b->range && a->scope == b->scope &&
+           a->scheme == b->scheme && a->method == b->method &&
+           a->weight_granularity == b->weight_granularity && a->clip_weights == b->clip_weights &&
+           a->clip_ranges == b->clip_ranges && a->correct_bias == b->correct_bias;
+}
 
 Test(quantize_rules, words)
 {
@@ -49,8 +58,7 @@ Test(quantize_rules, words)
             DYNQ_OK);
         cr_assert_eq(rule.pattern, buffer);
         cr_assert_str_eq(rule.pattern, cases[i].rule.pattern);
-        rule.pattern = cases[i].rule.pattern;
-        cr_assert_eq(memcmp(&rule, &cases[i].rule, sizeof rule), 0, "%s", cases[i].text);
+        cr_assert(same_values(&rule, &cases[i].rule), "%s", cases[i].text);
     }
 }
 
