@@ -45,11 +45,12 @@ transformer() {
     'Shares fell sharply in early trading.' 'The stock market opened much lower.' \
     'How do I bake bread without yeast?' | "$dynq" embed minilm-int8.safetensors --similarity
   echo
-  "$dynq" compare minilm.safetensors --data "$sentences"
+  "$dynq" compare minilm.safetensors --data "$sentences" --html report.html \
+    --variants 'int8-static-max,int8-static-mse,int8-dynamic-tensor,int8-dynamic-segment,int8-dynamic-row,int8-dynamic-*-smooth'
   echo
   "$dynq" bench minilm.safetensors -b 1 -s 16,128 -t 1
   echo
-  echo "Try: $dynq \\"
+  echo "The comparison with plots: report.html. Try: $dynq \\"
   echo "       embed minilm-int8.safetensors FILE --query 'your question'"
 }
 
