@@ -4,6 +4,8 @@
 #include "tools/request_stream.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 typedef struct job {
     const command_call *call;
@@ -69,4 +71,10 @@ exit_code calibration_file(const command_call *call, const char *path, dynq_mode
     calibration_close(&self.feed);
     request_stream_close(self.stream);
     return code;
+}
+
+bool calibration_file_again(const char *path)
+{
+    struct stat info; /* what is not there is left for the reader to say */
+    return strcmp(path, "-") != 0 && (stat(path, &info) != 0 || S_ISREG(info.st_mode));
 }

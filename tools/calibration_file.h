@@ -6,6 +6,7 @@
 
 #include <dynq/calibration.h>
 #include <dynq/model.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Told now and then which share is done, where that is known. */
@@ -17,5 +18,7 @@ typedef void (*calibration_progress)(void *context, double share);
 exit_code calibration_file(const command_call *call, const char *path, dynq_model *model,
                            dynq_calibration *calibration, calibration_progress advance,
                            void *context, size_t *count);
+/* Whether `path` can be read a second time, as no pipe can. */
+bool calibration_file_again(const char *path);
 
 #endif

@@ -79,6 +79,12 @@ static exit_code calibrate_held_out(maker *self, base from, command_progress *pr
 static exit_code calibrate(maker *self, base from)
 {
     comparison *all = self->all;
+    const char *data = all->options->calibration_data;
+    if (from != BASE_PLAIN && data != NULL && !calibration_file_again(data)) {
+        return command_fail(all->call->command, EXIT_CODE_USAGE,
+                            "--calibration-data: smoothed variants read it once more: give a file, "
+                            "not a pipe, or name other --variants");
+    }
     dynq_error error = {0};
     if (dynq_calibration_create(self->models[from], NULL, &self->calibrations[from], &error) !=
         DYNQ_OK) {
@@ -86,11 +92,11 @@ static exit_code calibrate(maker *self, base from)
     }
     command_progress progress =
         command_progress_begin("Calibrating", PROGRESS_STEPS, all->call->common.quiet);
-    const exit_code code = all->options->calibration_data != NULL
-                               ? calibration_file(all->call, all->options->calibration_data,
-                                                  self->models[from], self->calibrations[from],
-                                                  progress_advance, &progress, &all->calibrated)
-                               : calibrate_held_out(self, from, &progress);
+    const exit_code code =
+        data != NULL
+            ? calibration_file(all->call, data, self->models[from], self->calibrations[from],
+                               progress_advance, &progress, &all->calibrated)
+            : calibrate_held_out(self, from, &progress);
     command_progress_end(&progress);
     return code;
 }

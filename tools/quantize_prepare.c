@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* A calibration of another model, or of no data, is a wrong file, not a wrong option. */
 static exit_code check_calibration(const command_call *call, const quantize_job *job)
@@ -128,13 +127,6 @@ static exit_code smooth(const command_call *call, quantize_job *job)
     return EXIT_CODE_DONE;
 }
 
-/* What is not there is left for the reader to say. */
-static bool can_be_read_again(const char *path)
-{
-    struct stat info;
-    return strcmp(path, "-") != 0 && (stat(path, &info) != 0 || S_ISREG(info.st_mode));
-}
-
 /* Options that do not go together. */
 static exit_code check_sources(const command_call *call, const char *need)
 {
@@ -157,7 +149,7 @@ static exit_code check_sources(const command_call *call, const char *need)
                             need);
     }
     if (options->calibration_data != NULL && options->smooth != NULL && need != NULL &&
-        !can_be_read_again(options->calibration_data)) {
+        !calibration_file_again(options->calibration_data)) {
         return command_fail(call->command, EXIT_CODE_USAGE,
                             "--calibration-data: with --smooth it is read twice: give a file, not "
                             "a pipe");

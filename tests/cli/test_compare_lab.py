@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import threading
 import unittest
 
 from cli_support import CommandTest, run_command, write_encoder, write_model, write_npy
@@ -274,6 +275,26 @@ class CompareLab(CommandTest):
         read = self.compare(model, *files)["variants"][1:]
         self.assertEqual([variant["sqnr_db"] for variant in read],
                          [variant["sqnr_db"] for variant in report["variants"][1:]])
+
+    def test_calibration_data_from_a_pipe(self):
+        """It serves all but smoothing, which calibrates twice."""
+        model, pipe = self.write(), self.path("pipe")
+        os.mkfifo(pipe)
+        with open(self.samples, "rb") as samples:
+            content = samples.read()
+
+        def feed():
+            with open(pipe, "wb") as out:
+                out.write(content)
+
+        for variant, code in [("int8-static-max", 0), ("int8-static-max-smooth", 2)]:
+            writer = threading.Thread(target=feed, daemon=True)
+            writer.start()
+            result = run_command(*self.arguments(model, "--calibration-data", pipe,
+                                                 "--variants", variant))
+            writer.join(10)
+            self.assertEqual(result.returncode, code, result.stderr)
+        self.assertIn("not a pipe", result.stderr)
 
     def test_bad_data(self):
         rows = [list(row) for row in self.inputs]
