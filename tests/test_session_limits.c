@@ -116,7 +116,7 @@ static void check(dynq_model *model, bool separable)
     dynq_session_free(session);
     const char *kernel = NULL;
     for (size_t k = 0; (kernel = dynq_kernel_name(k)) != NULL; k++) {
-        for (uint32_t threads = 1; threads <= 3; threads++) {
+        for (uint32_t threads = 1; threads <= 3 && dynq_kernel_supported(kernel); threads++) {
             const dynq_thread_pool_options options = {
                 .size = sizeof options, .threads = threads, .oversubscribe = 1};
             dynq_thread_pool *pool = NULL;
