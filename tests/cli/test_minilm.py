@@ -5,11 +5,10 @@ import math
 import os
 import unittest
 
-from cli_support import CommandTest, read_npy
+from cli_support import REFERENCE, CommandTest, read_npy
 from text_support import needs_tokenizer
 
 FOLDER = os.environ.get("DYNQ_MINILM")
-REFERENCE = os.environ.get("DYNQ_TEST_KERNEL") == "ref"
 GOLDEN = os.path.join(os.environ.get("DYNQ_SOURCE_ROOT", os.curdir), "tests", "golden", "minilm")
 
 
