@@ -80,7 +80,7 @@ static void advise(world *self)
 /* The line that holds a text, or NULL. */
 static const compare_advice *line_with(const world *self, const char *text)
 {
-    for (size_t i = 0; i < self->advice_count; i++) {
+    for (size_t i = 0; i < self->advice_count && i < COMPARE_MOST_ADVICE; i++) {
         if (strstr(self->advice[i].text, text) != NULL) {
             return &self->advice[i];
         }
