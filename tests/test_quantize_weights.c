@@ -171,9 +171,8 @@ Test(quantize_weights, clipping_finds_the_least_error_of_a_tensor)
     dynq_model *clipped = quantize(DYNQ_WEIGHTS_PER_TENSOR, DYNQ_SWITCH_ON);
     cr_assert_lt(error_of_all(clipped), error_of_all(plain));
     cr_assert_leq(error_of_all(clipped), least_error(w, N * K) * 1.01);
-    for (size_t c = 1; c < N; c++) {
-        cr_assert_eq(clipped->nodes[1].weight_scale[c], clipped->nodes[1].weight_scale[0]);
-    }
+    const float *scale = clipped->nodes[1].weight_scale; /* the same for all columns */
+    cr_assert_eq(memcmp(scale, scale + 1, (N - 1) * sizeof *scale), 0);
     dynq_model_free(plain);
     dynq_model_free(clipped);
 }
