@@ -111,12 +111,12 @@ static void expect_range(const golden *of, const dynq_range_choice *choice, rang
     if (choice->method == DYNQ_METHOD_MSE) {
         const double error = error_of(of, found, choice->scheme);
         const double least = error_of(of, wanted, choice->scheme);
-        cr_expect_leq(error, 1.02 * least, "%s, scheme %d: %g %g has %g, %g %g has %g", of->name,
+        cr_assert_leq(error, 1.02 * least, "%s, scheme %d: %g %g has %g, %g %g has %g", of->name,
                       choice->scheme, found.lo, found.hi, error, wanted.lo, wanted.hi, least);
         return;
     }
     const double bin = of->histogram.limit / BINS * (1.0 + 1e-6);
-    cr_expect(fabs(found.lo - wanted.lo) <= bin && fabs(found.hi - wanted.hi) <= bin,
+    cr_assert(fabs(found.lo - wanted.lo) <= bin && fabs(found.hi - wanted.hi) <= bin,
               "%s, method %d, percentile %g, scheme %d: %g %g, not %g %g", of->name, choice->method,
               choice->percentile, choice->scheme, found.lo, found.hi, wanted.lo, wanted.hi);
 }
