@@ -104,7 +104,7 @@ static void gemm_f32(const dynq_gemm_f32 *gemm)
     float products[TILE_ROWS * TILE_COLUMNS];
     for (size_t column = 0; column < gemm->columns; column += TILE_COLUMNS) {
         const size_t columns = lanes_smaller(TILE_COLUMNS, gemm->columns - column);
-        const float *w = gemm->panels + column * gemm->k;
+        const float *w = (const float *)gemm->panels + column * gemm->k;
         for (size_t row = 0; row < gemm->rows; row += TILE_ROWS) {
             const size_t rows = lanes_smaller(TILE_ROWS, gemm->rows - row);
             gemm_f32_block(rows, (columns + 15) / 16, gemm, gemm->x + row * gemm->x_stride, w,

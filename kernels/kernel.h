@@ -50,14 +50,32 @@ typedef struct dynq_dequantize {
     size_t row_step;           /* 0 or 1 */
 } dynq_dequantize;
 
+/* How the weights of an INT8 product are stored: see README.md, "Panels". All zero: p16x4. */
+typedef struct dynq_weight_codes {
+    unsigned bits;        /* 8 (or 0): panels hold weights; 4, 2: numbers of levels */
+    const int8_t *levels; /* 4 bits: [16] of the first panel, 2 bits: [4]; in [-127, 127] */
+    size_t levels_step;   /* from a panel's levels to the next one's; 0: all share them */
+    size_t group;         /* 32, 64, 128: inputs that share a factor; 0: none, scales by column */
+} dynq_weight_codes;
+
+/* The bytes of a panel of 16 columns, a multiple of 64. */
+static inline size_t dynq_panel_bytes(const dynq_weight_codes *codes, size_t kpad)
+{
+    const size_t bits = codes->bits == 0 ? 8 : codes->bits;
+    const size_t groups = codes->group == 0 ? 0 : (kpad + codes->group - 1) / codes->group;
+    return kpad * 2 * bits + groups * 64;
+}
+
 /* A block of an INT8 linear layer: rows x columns, columns starting at a panel border. Kernels read
  * exactly q[m][0..kpad) and the panels of the columns, and write exactly rows x columns results. */
 typedef struct dynq_gemm_s8 {
     size_t rows, columns, kpad; /* kpad: a multiple of 64 */
     const uint8_t *q;           /* [rows][q_stride]; bytes from k to kpad are defined, any value */
     size_t q_stride;
-    const int8_t *panels; /* p16x4, 64-byte aligned: ceil(columns / 16) panels of kpad * 16 bytes */
-    int32_t *sums; /* not NULL: stop at int32, acc[m][n] to sums[m * sums_stride + n], without */
+    const int8_t *panels; /* 64-byte aligned: ceil(columns / 16) panels of dynq_panel_bytes() */
+    dynq_weight_codes codes;
+    int32_t *sums;      /* not NULL (without groups only): stop at int32, acc[m][n] to sums[m *
+                           sums_stride + n], without */
     size_t sums_stride; /* zero point; the two fields below are then unused */
     dynq_dequantize dequantize;
     dynq_epilogue epilogue;
@@ -71,8 +89,10 @@ typedef struct dynq_gemm_f32 {
     size_t rows, columns, k;
     const float *x; /* [rows][x_stride] */
     size_t x_stride;
-    const float *panels; /* p16: ceil(columns / 16) panels of k * 16 floats, 64-byte aligned */
-    float *products;     /* not NULL: stop at acc, to products[m * products_stride + n] */
+    const void *panels; /* ceil(columns / 16) panels, 64-byte aligned: p16 of floats or FP16 (k * 16
+                         * elements), p16x2 of BF16 (k rounded up to even) */
+    dynq_format format; /* FP32 (or 0), FP16, BF16: widened on the way, exactly */
+    float *products;    /* not NULL: stop at acc, to products[m * products_stride + n] */
     size_t products_stride;
     dynq_epilogue epilogue;
 } dynq_gemm_f32;
@@ -94,6 +114,33 @@ typedef struct dynq_quantize_block {
     dynq_range_bits
         *range; /* not NULL: range[0] is joined with the range of x, to find NaN and Inf */
 } dynq_quantize_block;
+
+/* A block of an INT16 linear layer: acc = sum q * w in int64, exact;
+ * v = fma((float)acc, row_scale * column_scale[n], bias[n]). */
+typedef struct dynq_gemm_s16 {
+    size_t rows, columns, kpad; /* kpad: even */
+    const int16_t *q;           /* [rows][q_stride], in [-32767, 32767] */
+    size_t q_stride;
+    const int16_t *panels;     /* p16x2: ceil(columns / 16) panels of kpad * 16 elements; 64-byte
+                                * aligned; in [-32767, 32767] */
+    const float *column_scale; /* [columns] */
+    const float *row_scale;    /* row m: row_scale[m * row_step] */
+    size_t row_step;           /* 0 or 1 */
+    dynq_epilogue epilogue;
+} dynq_gemm_s16;
+
+/* A block of floats to s16 codes: rne(clamp(x * inv, -32767, 32767)) for c < columns, 0 for columns
+ * <= c < padded. A NaN in x gives -32767. */
+typedef struct dynq_quantize_s16 {
+    size_t rows, columns, padded;
+    const float *x;
+    size_t x_stride;
+    const float *row_inverse; /* as in dynq_quantize_block */
+    size_t row_step;
+    int16_t *q;
+    size_t q_stride;
+    dynq_range_bits *range; /* not NULL: range[0] is joined with the range of x */
+} dynq_quantize_s16;
 
 /* Rows of floats to rows of floats; y may be x itself (same stride), but not overlap it otherwise.
  */
@@ -231,6 +278,15 @@ typedef struct dynq_kernel {
 const dynq_kernel *dynq_kernel_at(size_t index);
 /* The entry of that name whether this CPU can run it or not; NULL if there is none. */
 const dynq_kernel *dynq_kernel_find(const char *name);
+/* INT16 is portable C for every CPU: portable_s16.c. */
+void dynq_portable_gemm_s16(const dynq_gemm_s16 *gemm);
+void dynq_portable_quantize_s16(const dynq_quantize_s16 *block);
+
+/* gemm_f32 for format BF16 with x rounded to BF16 as well and the CPU's own dot product of pairs,
+ * which adds odd k first and takes subnormals as 0: outside the promise of equal bits. NULL: that
+ * kernel, or a CPU with these DYNQ_CPU_... features, has none. */
+typedef void dynq_gemm_bf16(const dynq_gemm_f32 *gemm);
+dynq_gemm_bf16 *dynq_kernel_bf16(const dynq_kernel *kernel, uint32_t features);
 /* The first entry that runs with these DYNQ_CPU_... features. */
 const dynq_kernel *dynq_kernel_best(uint32_t features);
 

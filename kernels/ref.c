@@ -81,7 +81,7 @@ static void gemm_s8(const dynq_gemm_s8 *gemm)
 static void gemm_f32(const dynq_gemm_f32 *gemm)
 {
     for (size_t first = 0; first < gemm->columns; first += PANEL) {
-        const float *panel = gemm->panels + first * gemm->k;
+        const float *panel = (const float *)gemm->panels + first * gemm->k;
         const size_t width = columns_of_panel(gemm->columns, first);
         for (size_t m = 0; m < gemm->rows; m++) {
             const float *x = gemm->x + m * gemm->x_stride;

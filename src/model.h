@@ -2,6 +2,7 @@
 #ifndef DYNQ_SRC_MODEL_H
 #define DYNQ_SRC_MODEL_H
 
+#include "kernels/kernel.h"
 #include "src/file.h"
 #include "src/memory.h"
 
@@ -11,7 +12,7 @@
 #include <stdbool.h>
 
 #define DYNQ_FORMAT_MAJOR 1 /* a file with another major version is refused */
-#define DYNQ_FORMAT_MINOR 2
+#define DYNQ_FORMAT_MINOR 3
 
 /* A node and its parameters. Pointers lead into the file or into memory of the model (see `owned`).
  */
@@ -28,9 +29,15 @@ typedef struct dynq_node {
     /* linear */
     dynq_range_rule range;
     const float *weight;       /* FP32: [n][k] */
-    const int8_t *packed;      /* INT8: layout p16x4, 64-byte aligned */
-    const float *weight_scale; /* INT8: [n] */
-    const int32_t *weight_sum; /* INT8: [n], sums of codes */
+    const int8_t *packed;      /* any other format: panels as pack.h lays them out, 64-byte
+                                * aligned; INT8 by column: p16x4 */
+    dynq_format weight_format; /* never 0 once a model is checked */
+    size_t weight_group;       /* 0, 32, 64, 128 */
+    dynq_levels weight_levels; /* INT4, INT2 */
+    dynq_table_scope table_scope;
+    const int8_t *levels;      /* INT4: [1 or panels][16]; INT2: [1 or panels][4] */
+    const float *weight_scale; /* INT8, INT16: [n]; groups have a factor to it in the panel */
+    const int32_t *weight_sum; /* INT8: [n], sums of codes (of levels); NULL with groups */
     const float *bias;         /* [n]; linear: may be NULL; layer norm: never */
 
     /* layer norm, scale */
@@ -85,6 +92,11 @@ struct dynq_model {
     dynq_model *twin;   /* quantized from the same model, some of whose codes are used, or NULL */
     dynq_file file; /* bytes == NULL: none, or borrowed from the caller; size 0: not from a file */
 };
+
+/* How kernels are told of the weights of an INT8 linear node, from panel `panel` on. */
+dynq_weight_codes dynq_node_codes(const dynq_node *node, size_t panel);
+/* Columns [first, first + count) of a linear node in any format as floats [count][k]. */
+void dynq_node_dequantize(const dynq_node *node, size_t first, size_t count, float *w);
 
 /* Embeddings: a node with a table. */
 static inline bool dynq_op_has_table(dynq_op op)

@@ -36,6 +36,7 @@ const char *dynq_precision_name(dynq_precision precision)
     switch (precision) {
     case DYNQ_PRECISION_FP32: return "fp32";
     case DYNQ_PRECISION_INT8: return "int8";
+    case DYNQ_PRECISION_INT16: return "int16";
     }
     return NULL;
 }
@@ -83,6 +84,26 @@ const char *dynq_pooling_name(dynq_pooling pooling)
     case DYNQ_POOL_MEAN: return "mean";
     case DYNQ_POOL_CLS: return "cls";
     case DYNQ_POOL_MAX: return "max";
+    }
+    return NULL;
+}
+
+const char *dynq_levels_name(dynq_levels levels)
+{
+    switch (levels) {
+    case DYNQ_LEVELS_UNIFORM: return "uniform";
+    case DYNQ_LEVELS_LOG: return "log";
+    case DYNQ_LEVELS_CLUSTERS: return "clusters";
+    case DYNQ_LEVELS_AFFINE: return "affine";
+    }
+    return NULL;
+}
+
+const char *dynq_table_scope_name(dynq_table_scope scope)
+{
+    switch (scope) {
+    case DYNQ_TABLE_PER_TENSOR: return "tensor";
+    case DYNQ_TABLE_PER_PANEL: return "panel";
     }
     return NULL;
 }
@@ -144,6 +165,10 @@ dynq_status dynq_model_node(const dynq_model *model, size_t index, dynq_node_inf
         .causal = node->causal,
         .scale = node->scale,
         .pooling = node->pooling,
+        .weight_format = node->weight_format,
+        .weight_group = node->weight_group,
+        .weight_levels = node->weight_levels,
+        .table_scope = node->table_scope,
     };
     dynq_result_copy(info, &full, sizeof full);
     return DYNQ_OK;

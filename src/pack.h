@@ -2,6 +2,8 @@
 #ifndef DYNQ_SRC_PACK_H
 #define DYNQ_SRC_PACK_H
 
+#include "kernels/kernel.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -52,6 +54,25 @@ void dynq_quantize_rows_s8(const float *table, size_t rows, size_t columns, int8
                            float *scale);
 void dynq_dequantize_rows_s8(const int8_t *codes, const float *scale, size_t columns, size_t first,
                              size_t count, float *rows);
+
+/* Weights in codes of any INT8 node, before they are packed. */
+typedef struct dynq_coded_weights {
+    size_t k, n;
+    dynq_weight_codes codes; /* bits, and group; levels: [tables][2^bits] */
+    size_t tables;           /* 4 and 2 bits: 1, or one for each panel (levels_step set) */
+    const uint8_t *numbers;  /* 4 and 2 bits: [n][k] of levels */
+    const int8_t *weights;   /* 8 bits: [n][k] */
+    const float *scale;      /* [n] */
+    const uint16_t *factors; /* groups: [n][ceil(k / group)] in FP16, finite; a weight is level *
+                              * factor * scale */
+} dynq_coded_weights;
+
+/* The bytes of all panels; SIZE_MAX if that does not fit. */
+size_t dynq_packed_bytes(const dynq_weight_codes *codes, size_t k, size_t n);
+/* Packs them as kernels/README.md says, padding with numbers of a level 0 (or else any, their
+ * activations are the zero point, so that they add nothing) and factors 0. Without groups also
+ * writes sum[n]. */
+void dynq_pack_codes(const dynq_coded_weights *coded, void *packed, int32_t *sum);
 
 /* w [n][k] into layout p16. */
 void dynq_pack_f32(const float *w, size_t k, size_t n, float *packed);

@@ -7,6 +7,20 @@
 #include <fnmatch.h>
 #include <string.h>
 
+const char *dynq_weight_granularity_name(dynq_weight_granularity granularity)
+{
+    switch (granularity) {
+    case DYNQ_WEIGHTS_PER_COLUMN: return "column";
+    case DYNQ_WEIGHTS_PER_TENSOR: return "tensor";
+    case DYNQ_WEIGHTS_PER_GROUP_32: return "group-32";
+    case DYNQ_WEIGHTS_PER_GROUP_64: return "group-64";
+    case DYNQ_WEIGHTS_PER_GROUP_128: return "group-128";
+    case DYNQ_WEIGHTS_PER_ROW: return "row";
+    case DYNQ_WEIGHTS_PER_ELEMENT: return "element";
+    }
+    return NULL;
+}
+
 typedef enum property {
     PRECISION,
     RANGE,

@@ -13,6 +13,7 @@
 #include <dynq/comparison.h>
 #include <dynq/cpu.h>
 #include <dynq/engine.h>
+#include <dynq/format.h>
 #include <dynq/graph.h>
 #include <dynq/memory.h>
 #include <dynq/model.h>
@@ -20,6 +21,7 @@
 #include <dynq/quantize.h>
 #include <dynq/quantizer.h>
 #include <dynq/safetensors.h>
+#include <dynq/second_moments.h>
 #include <dynq/session.h>
 #include <dynq/smooth.h>
 #include <dynq/status.h>

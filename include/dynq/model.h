@@ -2,6 +2,7 @@
 #ifndef DYNQ_MODEL_H
 #define DYNQ_MODEL_H
 
+#include <dynq/format.h>
 #include <dynq/memory.h>
 #include <dynq/status.h>
 #include <stddef.h>
@@ -55,7 +56,27 @@ typedef enum dynq_domain { DYNQ_DOMAIN_TOKENS = 1, DYNQ_DOMAIN_SEGMENTS } dynq_d
  */
 typedef enum dynq_pooling { DYNQ_POOL_MEAN = 1, DYNQ_POOL_CLS, DYNQ_POOL_MAX } dynq_pooling;
 
-typedef enum dynq_precision { DYNQ_PRECISION_FP32 = 1, DYNQ_PRECISION_INT8 } dynq_precision;
+/* What a node computes in. How its weights are stored is their format (dynq_node_info). */
+typedef enum dynq_precision {
+    DYNQ_PRECISION_FP32 = 1,
+    DYNQ_PRECISION_INT8, /* u8 activations times s8 weights, which may be stored in 4 or 2 bits */
+    DYNQ_PRECISION_INT16 /* s16 times s16 with sums of 64 bits; linear layers only */
+} dynq_precision;
+
+/* Which levels codes of 4 or 2 bits stand for. Kernels only see a table; the file says how it was
+ * made, for those who look. */
+typedef enum dynq_levels {
+    DYNQ_LEVELS_UNIFORM = 1, /* equal steps */
+    DYNQ_LEVELS_LOG,         /* 0 and signed powers of two */
+    DYNQ_LEVELS_CLUSTERS,    /* chosen for the weights (k-means) */
+    DYNQ_LEVELS_AFFINE       /* equal steps from the least to the largest weight; in the lab only */
+} dynq_levels;
+
+/* What shares one table of levels. */
+typedef enum dynq_table_scope {
+    DYNQ_TABLE_PER_TENSOR = 1,
+    DYNQ_TABLE_PER_PANEL /* 16 columns */
+} dynq_table_scope;
 
 /* Where the range of a linear layer's input comes from. */
 typedef enum dynq_range_kind { DYNQ_RANGE_DYNAMIC = 1, DYNQ_RANGE_STATIC } dynq_range_kind;
@@ -81,6 +102,8 @@ DYNQ_API const char *dynq_scope_name(dynq_scope scope);
 DYNQ_API const char *dynq_scheme_name(dynq_scheme scheme);
 DYNQ_API const char *dynq_domain_name(dynq_domain domain);
 DYNQ_API const char *dynq_pooling_name(dynq_pooling pooling);
+DYNQ_API const char *dynq_levels_name(dynq_levels levels); /* "uniform", "log", "clusters", ... */
+DYNQ_API const char *dynq_table_scope_name(dynq_table_scope scope); /* "tensor", "panel" */
 
 /* How the input of an INT8 linear layer is quantized. */
 typedef struct dynq_range_rule {
@@ -150,6 +173,12 @@ typedef struct dynq_node_info {
     int causal;               /* attention */
     float scale;              /* attention: of q times k */
     dynq_pooling pooling;     /* pool */
+    /* linear: how weights are stored; otherwise all zero */
+    dynq_format weight_format;    /* FP32 nodes: FP32, FP16, BF16; INT16: INT16; INT8: INT8, INT4,
+                                   * INT2 */
+    size_t weight_group;          /* inputs that share a scale: 32, 64 or 128; 0: all of a column */
+    dynq_levels weight_levels;    /* INT4, INT2 */
+    dynq_table_scope table_scope; /* INT4, INT2 */
 } dynq_node_info;
 
 /* Nodes in execution order: a node stands after the nodes it reads. */

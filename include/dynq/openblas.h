@@ -3,6 +3,7 @@
 #define DYNQ_OPENBLAS_H
 
 #include <dynq/engine.h>
+#include <dynq/second_moments.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -12,6 +13,8 @@ extern "C" {
  * OpenBLAS's process-wide thread count to 1: that is the setting of the whole process. Never NULL;
  * static storage; any thread. */
 DYNQ_API const dynq_engine *dynq_openblas_engine(void);
+/* Its LAPACK, for error-feedback rounding. The same rules. */
+DYNQ_API const dynq_algebra *dynq_openblas_algebra(void);
 
 #ifdef __cplusplus
 }

@@ -44,9 +44,12 @@ typedef struct dynq_session_options {
     const dynq_allocator *allocator;
     const dynq_tap *taps; /* borrowed while the session is created */
     size_t tap_count;
-    int profile; /* nonzero: record time per step and phase. The native engine's products and
-                  * epilogues then run apart, which is slower: use it to see where time goes, not
-                  * for latency. */
+    int profile;  /* nonzero: record time per step and phase. The native engine's products and
+                   * epilogues then run apart, which is slower: use it to see where time goes, not
+                   * for latency. */
+    int bf16_dot; /* nonzero: layers with BF16 weights round their inputs to BF16 as well and use
+                   * the CPU's dot product for it, which is faster and outside the promise of equal
+                   * bits; DYNQ_ERR_UNSUPPORTED where the kernel has none */
 } dynq_session_options;
 
 /* Plans the model for batches of up to max_rows rows: chooses kernels, fuses operators, packs FP32

@@ -5,7 +5,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum dynq_dtype { DYNQ_F32 = 1, DYNQ_I8, DYNQ_U8, DYNQ_I32 } dynq_dtype;
+typedef enum dynq_dtype {
+    DYNQ_F32 = 1,
+    DYNQ_I8,
+    DYNQ_U8,
+    DYNQ_I32,
+    DYNQ_F16,
+    DYNQ_BF16,
+    DYNQ_I16
+} dynq_dtype;
 
 #define DYNQ_MAX_RANK 4
 
