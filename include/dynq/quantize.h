@@ -31,6 +31,10 @@ DYNQ_API const char *dynq_weight_granularity_name(dynq_weight_granularity granul
 
 typedef enum dynq_switch { DYNQ_SWITCH_ON = 1, DYNQ_SWITCH_OFF } dynq_switch;
 
+/* The levels of a table that is not chosen for the weights, ascending: INT4 and INT2, uniform and
+ * log. Returns how many, 16 or 4, or 0 for anything else. */
+DYNQ_API size_t dynq_fixed_levels(dynq_format format, dynq_levels levels, int8_t table[16]);
+
 /* One rule for the linear layers, embeddings and attention nodes whose name matches `pattern` (a
  * shell glob: * ? [...]). Fields that are 0 leave that property as it is. Rules apply in order, so
  * for each property the last match wins. All but the precision is about linear layers: it is
@@ -64,6 +68,15 @@ typedef struct dynq_quantize_rule {
  * DYNQ_ERR_ARGUMENT says what is wrong with the text. */
 DYNQ_API dynq_status dynq_quantize_rule_parse(const char *text, char *buffer, size_t buffer_size,
                                               dynq_quantize_rule *rule, dynq_error *error);
+
+/* What training has found for one linear layer, in the place of what quantizing would choose. */
+typedef struct dynq_trained_layer {
+    const char *node;
+    const float *column_scale; /* [n], above 0: the code of a weight is the level that is nearest to
+                                * weight / scale, ties to the even number of a level; NULL: chosen
+                                * as ever. Scales by column only */
+    const float *range; /* [2]: lo <= 0 <= hi of a static range; NULL: as options and rules say */
+} dynq_trained_layer;
 
 typedef struct dynq_quantize_options {
     size_t size;                         /* sizeof(dynq_quantize_options) */
@@ -102,6 +115,8 @@ typedef struct dynq_quantize_options {
     dynq_switch simulate; /* on: the new model computes in FP32 on weights that are rounded to what
                            * the format, granularity and levels allow ("weights only"), so that
                            * any combination can be measured; 0: off */
+    const dynq_trained_layer *trained; /* borrowed for the call */
+    size_t trained_count;
 } dynq_quantize_options;
 
 /* Makes an INT8 model: weights of linear layers to s8 with one scale per output column (max|w| /
