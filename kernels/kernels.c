@@ -47,6 +47,13 @@ const dynq_kernel *dynq_kernel_best(uint32_t features)
     return dynq_kernel_at(index);
 }
 
+dynq_gemm_bf16 *dynq_kernel_bf16(const dynq_kernel *kernel, uint32_t features)
+{
+    (void)kernel;
+    (void)features;
+    return NULL;
+}
+
 const char *dynq_kernel_name(size_t index)
 {
     const dynq_kernel *kernel = dynq_kernel_at(index);

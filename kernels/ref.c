@@ -1,6 +1,7 @@
 /* The reference kernel: portable C, one element at a time, the specification of every other kernel.
  * ref_math.h has what happens to one float, README.md the formulas and the layouts. */
 #include "kernels/attention.h"
+#include "kernels/ref_epilogue.h"
 #include "kernels/ref_math.h"
 #include "kernels/ref_pool.h"
 #include "kernels/table.h"
@@ -13,24 +14,6 @@ static size_t columns_of_panel(size_t columns, size_t first)
     return columns - first < PANEL ? columns - first : PANEL;
 }
 
-/* Activation, residual, store and range of one result; v has its bias already. */
-static void emit(const dynq_epilogue *epilogue, size_t row, size_t column, float v)
-{
-    float y = dynq_ref_activate(epilogue->activation, v);
-    if (epilogue->residual != NULL) {
-        y += epilogue->residual[row * epilogue->residual_stride + column];
-    }
-    epilogue->y[row * epilogue->y_stride + column] = y;
-    if (epilogue->range != NULL) {
-        dynq_ref_join(&epilogue->range[row * epilogue->range_step], &y, 1);
-    }
-}
-
-static float bias_of(const dynq_epilogue *epilogue, size_t column)
-{
-    return epilogue->bias != NULL ? epilogue->bias[column] : 0.0f;
-}
-
 static void emit_s32(const dynq_dequantize *dequantize, const dynq_epilogue *epilogue, size_t row,
                      size_t column, uint32_t sum)
 {
@@ -38,12 +21,12 @@ static void emit_s32(const dynq_dequantize *dequantize, const dynq_epilogue *epi
     const int32_t acc = (int32_t)(sum - zero * (uint32_t)dequantize->column_sum[column]);
     const float scale =
         dequantize->row_scale[row * dequantize->row_step] * dequantize->column_scale[column];
-    emit(epilogue, row, column, fmaf((float)acc, scale, bias_of(epilogue, column)));
+    dynq_ref_emit(epilogue, row, column, fmaf((float)acc, scale, dynq_ref_bias(epilogue, column)));
 }
 
 static void emit_f32(const dynq_epilogue *epilogue, size_t row, size_t column, float acc)
 {
-    emit(epilogue, row, column, acc + bias_of(epilogue, column));
+    dynq_ref_emit(epilogue, row, column, acc + dynq_ref_bias(epilogue, column));
 }
 
 /* Sums of one row with the columns of one panel, modulo 2^32. */
@@ -78,23 +61,34 @@ static void gemm_s8(const dynq_gemm_s8 *gemm)
     }
 }
 
+/* The weight of input k and a column of a panel, widened exactly. */
+static float weight_of(const dynq_gemm_f32 *gemm, size_t panel, size_t k, size_t column)
+{
+    const uint16_t *halves = gemm->panels;
+    if (gemm->format == DYNQ_FORMAT_FP16) {
+        return dynq_ref_from_fp16(halves[(panel * gemm->k + k) * PANEL + column]);
+    }
+    if (gemm->format == DYNQ_FORMAT_BF16) {
+        const size_t pairs = (gemm->k + 1) / 2, pair = panel * pairs + k / 2;
+        return dynq_ref_from_bf16(halves[(pair * PANEL + column) * 2 + k % 2]);
+    }
+    const float *floats = gemm->panels;
+    return floats[(panel * gemm->k + k) * PANEL + column];
+}
+
 static void gemm_f32(const dynq_gemm_f32 *gemm)
 {
-    for (size_t first = 0; first < gemm->columns; first += PANEL) {
-        const float *panel = (const float *)gemm->panels + first * gemm->k;
-        const size_t width = columns_of_panel(gemm->columns, first);
-        for (size_t m = 0; m < gemm->rows; m++) {
-            const float *x = gemm->x + m * gemm->x_stride;
-            for (size_t c = 0; c < width; c++) {
-                float acc = 0.0f;
-                for (size_t k = 0; k < gemm->k; k++) {
-                    acc = fmaf(x[k], panel[k * PANEL + c], acc);
-                }
-                if (gemm->products != NULL) {
-                    gemm->products[m * gemm->products_stride + first + c] = acc;
-                } else {
-                    emit_f32(&gemm->epilogue, m, first + c, acc);
-                }
+    for (size_t m = 0; m < gemm->rows; m++) {
+        const float *x = gemm->x + m * gemm->x_stride;
+        for (size_t n = 0; n < gemm->columns; n++) {
+            float acc = 0.0f;
+            for (size_t k = 0; k < gemm->k; k++) {
+                acc = fmaf(x[k], weight_of(gemm, n / PANEL, k, n % PANEL), acc);
+            }
+            if (gemm->products != NULL) {
+                gemm->products[m * gemm->products_stride + n] = acc;
+            } else {
+                emit_f32(&gemm->epilogue, m, n, acc);
             }
         }
     }

@@ -27,6 +27,21 @@ static inline float dynq_ref_from_bits(uint32_t bits)
     return x;
 }
 
+/* Half the size, the same value: a product with 2^112 corrects the exponent and makes subnormals
+ * normal, Inf and NaN get all bits of theirs. */
+static inline float dynq_ref_from_fp16(uint16_t half)
+{
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7FFFu;
+    const uint32_t finite = dynq_ref_bits(dynq_ref_from_bits(magnitude << 13) * 0x1p112f);
+    const uint32_t bits = magnitude < 0x7C00 ? finite : magnitude << 13 | 0x7F800000;
+    return dynq_ref_from_bits(sign | bits);
+}
+
+static inline float dynq_ref_from_bf16(uint16_t half)
+{
+    return dynq_ref_from_bits((uint32_t)half << 16);
+}
+
 /* b if a is NaN, like the vector instructions of x86. */
 static inline float dynq_ref_max(float a, float b)
 {
@@ -136,15 +151,14 @@ static inline float dynq_ref_activate(dynq_activation activation, float x)
 /* The range of a row joins what is there. */
 static inline void dynq_ref_join(dynq_range_bits *range, const float *x, size_t columns)
 {
+    int32_t high = range->high;
+    uint32_t low = range->low;
     for (size_t c = 0; c < columns; c++) {
         const uint32_t bits = dynq_ref_bits(x[c]);
-        if ((int32_t)bits > range->high) {
-            range->high = (int32_t)bits;
-        }
-        if (bits > range->low) {
-            range->low = bits;
-        }
+        high = (int32_t)bits > high ? (int32_t)bits : high;
+        low = bits > low ? bits : low;
     }
+    *range = (dynq_range_bits){high, low};
 }
 
 /* The sum of 64 lanes: the upper half is added to the lower one, six times. */
