@@ -19,6 +19,7 @@
 #define DYNQ_KERNELS_GEMM_S8_LANES_H
 
 #include "kernels/float_lanes.h"
+#include "kernels/ref_codes.h"
 
 enum {
     S8_TURNS = 4,       /* most steps along k that a tile has under way in sums of their own */
@@ -480,6 +481,10 @@ static dynq_gemm_s8 s8_part(const dynq_gemm_s8 *gemm, size_t row)
 
 static void gemm_s8(const dynq_gemm_s8 *gemm)
 {
+    if (gemm->codes.group != 0 || gemm->codes.bits % 8 != 0) {
+        dynq_ref_gemm_codes(gemm);
+        return;
+    }
     range_lanes ranges[S8_BLOCK_ROWS];
     for (size_t row = 0; row < gemm->rows; row += S8_BLOCK_ROWS) {
         const dynq_gemm_s8 part = s8_part(gemm, row);

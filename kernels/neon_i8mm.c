@@ -4,6 +4,7 @@
 #include "kernels/row_lanes.h"
 #include "kernels/pool_lanes.h"
 #include "kernels/error_lanes.h"
+#include "kernels/ref_codes.h"
 #include "kernels/table.h"
 
 #include <dynq/cpu.h>
@@ -162,6 +163,10 @@ static void tile_block(size_t rows, size_t panels, const dynq_gemm_s8 *gemm, con
 /* Four panels at a time stay in the cache while all rows pass. */
 static void gemm_s8(const dynq_gemm_s8 *gemm)
 {
+    if (gemm->codes.group != 0 || gemm->codes.bits % 8 != 0) {
+        dynq_ref_gemm_codes(gemm);
+        return;
+    }
     int32_t sums[TILE_ROWS * TILE_COLUMNS];
     for (size_t column = 0; column < gemm->columns; column += TILE_COLUMNS) {
         const size_t columns = lanes_smaller(TILE_COLUMNS, gemm->columns - column);

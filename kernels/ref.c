@@ -1,6 +1,7 @@
 /* The reference kernel: portable C, one element at a time, the specification of every other kernel.
  * ref_math.h has what happens to one float, README.md the formulas and the layouts. */
 #include "kernels/attention.h"
+#include "kernels/ref_codes.h"
 #include "kernels/ref_epilogue.h"
 #include "kernels/ref_math.h"
 #include "kernels/ref_pool.h"
@@ -44,6 +45,10 @@ static void multiply_s8(const uint8_t *q, const int8_t *panel, size_t kpad, uint
 
 static void gemm_s8(const dynq_gemm_s8 *gemm)
 {
+    if (gemm->codes.group != 0 || gemm->codes.bits % 8 != 0) {
+        dynq_ref_gemm_codes(gemm);
+        return;
+    }
     for (size_t first = 0; first < gemm->columns; first += PANEL) {
         const int8_t *panel = gemm->panels + first * gemm->kpad;
         const size_t width = columns_of_panel(gemm->columns, first);

@@ -24,6 +24,7 @@ typedef enum case_input {
     INPUT_ROW_SCALE, /* or the inverse */
     INPUT_ROW_ZERO,
     INPUT_IDS,
+    INPUT_LEVELS,
     INPUT_COUNT
 } case_input;
 
@@ -71,6 +72,7 @@ typedef struct kernel_case {
     size_t slack;            /* ... with so many bytes between */
     const case_shape *timed; /* not NULL: no random case but a plain one of this shape ... */
     dynq_activation timed_activation; /* ... with this activation */
+    dynq_weight_codes timed_codes;    /* ... and these weights in a product of INT8 */
     const char *codes;                /* what the codes of a product are like */
     case_filling filling;
     guarded inputs[INPUT_COUNT];
@@ -143,6 +145,19 @@ dynq_range_bits *case_result_range(kernel_case *c, size_t rows, size_t *range_st
 case_shape case_float_shape(kernel_case *c);
 /* Elements from the first of row 0 to the last of the last row. */
 size_t case_span(size_t rows, size_t stride, size_t columns);
+
+/* kernel_check_codes.c: what weights are like, and panels of codes or groups of them for a product
+ * that has its shape; also the sums of its columns. Codes of the case's own choice, or those that
+ * are timed. */
+typedef enum weight_kind {
+    WEIGHTS_RANDOM,
+    WEIGHTS_CORNERS,
+    WEIGHTS_LOWEST,
+    WEIGHTS_HIGHEST,
+    WEIGHTS_HOSTILE
+} weight_kind;
+
+void case_codes(kernel_case *c, weight_kind kind, dynq_gemm_s8 *gemm, int32_t *column_sum);
 
 /* kernel_check_run.c: one call in a case that is made, from the same beginning each time. Returns
  * whether it stayed in its memory and gave the bits of "ref", which comes first; if not, `reason`

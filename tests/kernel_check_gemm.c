@@ -143,6 +143,30 @@ static const int8_t *unreadable(const kernel_case *c)
     return (const int8_t *)memory->bytes + memory->size;
 }
 
+/* Panels of s8 weights without groups. */
+static void make_weights(kernel_case *c, code_kind kind, size_t k, dynq_gemm_s8 *g,
+                         int32_t *column_sum)
+{
+    const size_t panels = panel_count(g->columns), bytes = g->kpad * PANEL;
+    int8_t *weights = case_room(c, INPUT_PANELS, panels * bytes);
+    for (size_t p = 0; p < panels; p++) {
+        const size_t left = g->columns - p * PANEL;
+        fill_weights(c, kind, weights + p * bytes, bytes);
+        finish_panel(weights + p * bytes, left < PANEL ? left : PANEL, k, g->kpad,
+                     column_sum + p * PANEL);
+    }
+    g->panels = case_view(c, INPUT_PANELS, weights);
+}
+
+static weight_kind coded_weights(kernel_case *c, code_kind kind)
+{
+    switch (kind) {
+    case CODES_CORNERS: return WEIGHTS_CORNERS;
+    case CODES_EXTREME: return case_chance(c, 2) ? WEIGHTS_LOWEST : WEIGHTS_HIGHEST;
+    default: return WEIGHTS_RANDOM;
+    }
+}
+
 static void make_gemm_s8(kernel_case *c)
 {
     dynq_gemm_s8 *g = &c->call.gemm_s8;
@@ -170,26 +194,28 @@ static void make_gemm_s8(kernel_case *c)
     fill_codes(c, kind, q, codes);
     g->q = case_view(c, INPUT_X, q);
 
-    const size_t panels = panel_count(g->columns), bytes = g->kpad * PANEL;
-    int8_t *weights = case_room(c, INPUT_PANELS, panels * bytes);
     int32_t *column_sum = case_room(c, INPUT_COLUMN_SUM, g->columns * sizeof *column_sum);
-    for (size_t p = 0; p < panels; p++) {
-        const size_t left = g->columns - p * PANEL;
-        fill_weights(c, kind, weights + p * bytes, bytes);
-        finish_panel(weights + p * bytes, left < PANEL ? left : PANEL, s.k, g->kpad,
-                     column_sum + p * PANEL);
+    const int coded = c->timed != NULL ? c->timed_codes.bits != 0 : case_chance(c, 2);
+    const int hostile = coded && case_chance(c, 32);
+    if (coded) {
+        case_codes(c, hostile ? WEIGHTS_HOSTILE : coded_weights(c, kind), g, column_sum);
+    } else {
+        make_weights(c, kind, s.k, g, column_sum);
     }
-    g->panels = case_view(c, INPUT_PANELS, weights);
     g->next = case_chance(c, 2) ? unreadable(c) : NULL;
-    if (case_chance(c, 4)) {
+    if (g->codes.group == 0 && case_chance(c, 4)) {
         g->sums_stride = g->columns + case_gap(c, 7);
         g->sums = (int32_t *)(void *)case_result(c, OUTPUT_INTEGERS, "sums", g->rows, g->columns,
                                                  g->sums_stride)
                       ->place;
     } else {
         make_dequantize(c, g->rows, g->columns, &g->dequantize);
-        g->dequantize.column_sum = case_view(c, INPUT_COLUMN_SUM, column_sum);
+        g->dequantize.column_sum =
+            g->codes.group == 0 ? case_view(c, INPUT_COLUMN_SUM, column_sum) : NULL;
         make_epilogue(c, g->rows, g->columns, &g->epilogue);
+    }
+    for (size_t i = 0; i < c->output_count && hostile; i++) {
+        c->outputs[i].kind = OUTPUT_SCRATCH;
     }
 }
 
@@ -203,6 +229,10 @@ static void describe_gemm_s8(const kernel_case *c, FILE *out)
     const dynq_gemm_s8 *g = &c->call.gemm_s8;
     fprintf(out, "rows %zu, columns %zu, kpad %zu, q_stride %zu, %s%s", g->rows, g->columns,
             g->kpad, g->q_stride, c->codes, g->next != NULL ? ", next" : "");
+    if (g->codes.bits != 0) {
+        fprintf(out, ", bits %u, levels_step %zu, group %zu", g->codes.bits, g->codes.levels_step,
+                g->codes.group);
+    }
     if (g->sums != NULL) {
         fprintf(out, ", sums_stride %zu", g->sums_stride);
         return;

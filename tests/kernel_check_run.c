@@ -66,13 +66,11 @@ static int explain(kernel_case *c, const guarded *memory, const char *what)
 
 static void print_fault(kernel_case *c, int number)
 {
-    static const char *const names[INPUT_COUNT] = {"x or q",          "the panels",
-                                                   "the products",    "the second operand",
-                                                   "the keys",        "the values",
-                                                   "the weights",     "the bias",
-                                                   "the residual",    "the column scales",
-                                                   "the column sums", "the row scales",
-                                                   "the zero points", "the ids"};
+    static const char *const names[INPUT_COUNT] = {
+        "x or q",          "the panels",        "the products",    "the second operand",
+        "the keys",        "the values",        "the weights",     "the bias",
+        "the residual",    "the column scales", "the column sums", "the row scales",
+        "the zero points", "the ids",           "the levels"};
     say(c, "%s",
         number == SIGILL   ? "an instruction that this CPU has not"
         : number == SIGFPE ? "an arithmetic trap"
