@@ -6,7 +6,9 @@
 #include "src/options.h"
 #include "src/safetensors.h"
 
+#include <dynq/format.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <string.h>
 
 struct dynq_safetensors {
@@ -94,24 +96,22 @@ const char *dynq_safetensors_metadata(const dynq_safetensors *file, const char *
     return file == NULL || key == NULL ? NULL : dynq_st_metadata_value(&file->header, key);
 }
 
-static float float_of(uint32_t bits)
+/* In blocks, because a tensor may lie at any offset. */
+static void widen(const char *data, size_t count, bool brain, float *values)
 {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* A half: sign, 5 bits of exponent, 10 of mantissa. */
-static float widen_half(uint16_t half)
-{
-    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
-    const uint32_t exponent = half >> 10 & 0x1Fu, mantissa = half & 0x3FFu;
-    if (exponent == 0) { /* zero or subnormal, which a float holds as a normal number */
-        const float value = (float)mantissa * 0x1p-24f;
-        return sign != 0 ? -value : value;
+    uint16_t block[256];
+    for (size_t done = 0; done < count;) {
+        const size_t left = count - done;
+        const size_t now =
+            left < sizeof block / sizeof *block ? left : sizeof block / sizeof *block;
+        memcpy(block, data + done * sizeof *block, now * sizeof *block);
+        if (brain) {
+            dynq_fp32_from_bf16(block, now, values + done);
+        } else {
+            dynq_fp32_from_fp16(block, now, values + done);
+        }
+        done += now;
     }
-    const uint32_t widened = exponent == 0x1F ? 0xFF : exponent - 15 + 127;
-    return float_of(sign | widened << 23 | mantissa << 13);
 }
 
 dynq_status dynq_safetensors_floats(const dynq_safetensors *file, size_t index, float *values,
@@ -121,8 +121,8 @@ dynq_status dynq_safetensors_floats(const dynq_safetensors *file, size_t index, 
         return DYNQ_ERR_ARGUMENT;
     }
     const dynq_st_tensor *tensor = &file->header.tensors[index];
-    const int brain = strcmp(tensor->type, "BF16") == 0;
-    const int wide = tensor->dtype == DYNQ_F32;
+    const bool brain = strcmp(tensor->type, "BF16") == 0;
+    const bool wide = tensor->dtype == DYNQ_F32;
     if (!wide && !brain && strcmp(tensor->type, "F16") != 0) {
         return DYNQ_ERR_TYPE;
     }
@@ -135,10 +135,6 @@ dynq_status dynq_safetensors_floats(const dynq_safetensors *file, size_t index, 
         memcpy(values, data, tensor->bytes);
         return DYNQ_OK;
     }
-    for (size_t i = 0; i < count; i++) {
-        uint16_t half;
-        memcpy(&half, data + i * sizeof half, sizeof half);
-        values[i] = brain ? float_of((uint32_t)half << 16) : widen_half(half);
-    }
+    widen(data, count, brain, values);
     return DYNQ_OK;
 }

@@ -29,8 +29,8 @@ DYNQ_API unsigned dynq_format_bits(dynq_format format);
 
 /* Round to nearest, ties to even; overflow becomes Inf; subnormals, signed zeros and Inf are kept;
  * of a NaN the sign and the upper bits of its payload are kept and it is made quiet. Widening is
- * exact. Any number of elements, no alignment beyond the element's, `to` must not overlap `from`.
- * The floating-point state does not matter but for the first. Any thread. */
+ * exact and keeps every bit, of a NaN too. Any number of elements, no alignment beyond the
+ * element's, `to` must not overlap `from`. The floating-point state does not matter. Any thread. */
 DYNQ_API void dynq_fp32_from_fp64(const double *from, size_t count, float *to);
 DYNQ_API void dynq_fp64_from_fp32(const float *from, size_t count, double *to);
 DYNQ_API void dynq_fp16_from_fp32(const float *from, size_t count, uint16_t *to);
