@@ -1,7 +1,5 @@
 #include "src/fingerprint.h"
 
-#include "src/pack.h"
-
 #include <string.h>
 
 /* FNV-1a over words of 64 bits instead of bytes, each in four sums side by side: 90 MB of weights
@@ -53,6 +51,15 @@ static uint64_t mix_floats(uint64_t hash, const float *data, size_t count)
     return data == NULL ? mix(hash, 0) : mix_bytes(hash, data, count * sizeof *data);
 }
 
+/* Nothing where the precision says all: of such models there are fingerprints. */
+static uint64_t mix_format(uint64_t hash, const dynq_node *node)
+{
+    if (node->weight_format == dynq_format_of(node->precision) && node->weight_group == 0) {
+        return hash;
+    }
+    return mix(mix(hash, (uint64_t)node->weight_format), node->weight_group);
+}
+
 static uint64_t mix_weights(uint64_t hash, const dynq_node *node)
 {
     const bool table = dynq_op_has_table(node->op);
@@ -62,7 +69,10 @@ static uint64_t mix_weights(uint64_t hash, const dynq_node *node)
         hash = mix_floats(hash, node->weight, rows * columns);
     }
     if (node->packed != NULL) {
-        hash = mix_bytes(hash, node->packed, dynq_packed_s8_bytes(node->k, node->n));
+        hash = mix_bytes(hash, node->packed, dynq_node_packed_bytes(node));
+    }
+    if (node->levels != NULL) {
+        hash = mix_bytes(hash, node->levels, dynq_node_tables(node) * dynq_node_table_levels(node));
     }
     if (node->table_codes != NULL) {
         hash = mix_bytes(hash, node->table_codes, rows * columns);
@@ -87,6 +97,7 @@ static uint64_t mix_node(uint64_t hash, const dynq_node *node)
     hash = mix_bytes(hash, node->name, strlen(node->name));
     hash = mix_bytes(hash, numbers, sizeof numbers);
     hash = mix_bytes(hash, settings, sizeof settings);
+    hash = node->op == DYNQ_OP_LINEAR ? mix_format(hash, node) : hash;
     hash = mix_weights(hash, node);
     hash = mix_floats(hash, node->bias, node->n);
     return mix_floats(hash, node->gain, node->n);

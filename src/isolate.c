@@ -14,8 +14,7 @@
 
 bool dynq_node_can_be_isolated(const dynq_node *node)
 {
-    return dynq_op_has_precision(node->op) && node->op != DYNQ_OP_POSITION &&
-           node->precision == DYNQ_PRECISION_INT8;
+    return node->op != DYNQ_OP_POSITION && dynq_node_is_quantized(node);
 }
 
 /* An input with the name and the rows of a value, unless there is one. */
@@ -154,24 +153,35 @@ static uint64_t largest_sum(const dynq_node *node, uint64_t positive, uint64_t n
     return 255 * (positive > negative ? positive : negative);
 }
 
+/* The largest |sum| over inputs [first, end) of a column. */
+static uint64_t sum_of_part(const dynq_node *node, size_t column, size_t first, size_t end)
+{
+    const dynq_weight_codes codes = dynq_node_codes(node, column / DYNQ_PANEL);
+    const int8_t *panel = dynq_node_panel(node, column);
+    uint64_t positive = 0, negative = 0;
+    for (size_t i = first; i < end; i++) {
+        const int code = dynq_panel_weight(&codes, panel, column % DYNQ_PANEL, i);
+        positive += code > 0 ? (uint64_t)code : 0;
+        negative += code < 0 ? (uint64_t)-code : 0;
+    }
+    return largest_sum(node, positive, negative);
+}
+
 dynq_status dynq_model_headroom(const dynq_model *model, size_t index, uint64_t *largest,
                                 double *bits)
 {
-    if (model == NULL || index >= model->node_count || model->nodes[index].packed == NULL) {
+    if (model == NULL || index >= model->node_count || model->nodes[index].packed == NULL ||
+        model->nodes[index].precision != DYNQ_PRECISION_INT8) {
         return DYNQ_ERR_ARGUMENT;
     }
     const dynq_node *node = &model->nodes[index];
-    const size_t kpad = dynq_packed_k(node->k);
+    const size_t step = node->weight_group == 0 ? node->k : node->weight_group;
     uint64_t most = 0;
     for (size_t n = 0; n < node->n; n++) {
-        uint64_t positive = 0, negative = 0;
-        for (size_t k = 0; k < node->k; k++) {
-            const int code = dynq_packed_code(node->packed, kpad, n, k);
-            positive += code > 0 ? (uint64_t)code : 0;
-            negative += code < 0 ? (uint64_t)-code : 0;
+        for (size_t k = 0; k < node->k; k += step) {
+            const uint64_t sum = sum_of_part(node, n, k, k + step < node->k ? k + step : node->k);
+            most = sum > most ? sum : most;
         }
-        const uint64_t sum = largest_sum(node, positive, negative);
-        most = sum > most ? sum : most;
     }
     if (largest != NULL) {
         *largest = most;

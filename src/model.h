@@ -5,6 +5,7 @@
 #include "kernels/kernel.h"
 #include "src/file.h"
 #include "src/memory.h"
+#include "src/pack.h"
 
 #include <dynq/model.h>
 #include <dynq/quantize.h>
@@ -93,10 +94,43 @@ struct dynq_model {
     dynq_file file; /* bytes == NULL: none, or borrowed from the caller; size 0: not from a file */
 };
 
+/* model_weights.c: linear nodes whose weights are in any format. */
+
 /* How kernels are told of the weights of an INT8 linear node, from panel `panel` on. */
 dynq_weight_codes dynq_node_codes(const dynq_node *node, size_t panel);
-/* Columns [first, first + count) of a linear node in any format as floats [count][k]. */
+/* The first panel of an INT8 linear node, or the one of a later column (a multiple of 16). */
+const int8_t *dynq_node_panel(const dynq_node *node, size_t column);
+/* The bytes of `packed`, whatever the format; SIZE_MAX if that does not fit. */
+size_t dynq_node_packed_bytes(const dynq_node *node);
+/* The format that a precision has unless a node says otherwise. */
+dynq_format dynq_format_of(dynq_precision precision);
+/* A node that is quantized already, if only its weights are: quantizing and smoothing refuse it. */
+bool dynq_node_is_quantized(const dynq_node *node);
+/* INT8 with scales by column. */
+bool dynq_node_is_p16x4(const dynq_node *node);
+/* Tables of levels, and levels of each; 0 without. */
+size_t dynq_node_tables(const dynq_node *node);
+size_t dynq_node_table_levels(const dynq_node *node);
+/* A weight in FP16, BF16 or INT16 as it is stored, padding included. */
+uint16_t dynq_node_word(const dynq_node *node, size_t column, size_t input);
+/* Columns [first, first + count) of an INT8 linear node without groups as weights [count][k]. */
+void dynq_node_unpack_s8(const dynq_node *node, size_t first, size_t count, int8_t *weights);
+/* Columns [first, first + count) of a linear node in any format as floats [count][k]: what is
+ * stored, or code * scale, or level * factor * scale. */
 void dynq_node_dequantize(const dynq_node *node, size_t first, size_t count, float *w);
+
+/* Give a linear node of a new model its weights [n][k], of which the model will own what it keeps;
+ * k, n and precision are there already. They fill weight_format and what comes with it. Levels are
+ * as coded->tables says one table or one for each panel; what they are called (weight_levels) is
+ * left to the caller. */
+dynq_status dynq_model_take_coded(dynq_model *model, dynq_node *node,
+                                  const dynq_coded_weights *coded, dynq_error *error);
+/* codes of [-32767, 32767], scale [n]. */
+dynq_status dynq_model_take_s16(dynq_model *model, dynq_node *node, const int16_t *codes,
+                                const float *scale, dynq_error *error);
+/* Rounded to FP16 or BF16. DYNQ_ERR_NOT_FINITE: a weight is beyond the format. */
+dynq_status dynq_model_take_halves(dynq_model *model, dynq_node *node, dynq_format format,
+                                   const float *weight, dynq_error *error);
 
 /* Embeddings: a node with a table. */
 static inline bool dynq_op_has_table(dynq_op op)

@@ -24,6 +24,11 @@ static dynq_status check_range(const dynq_node *node, dynq_error *error)
         return dynq_fail(error, DYNQ_ERR_ARGUMENT, "node '%s': its range rule is incomplete",
                          node->name);
     }
+    if (node->precision == DYNQ_PRECISION_INT16 && range->scheme != DYNQ_SCHEME_SYMMETRIC) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "node '%s': activations in INT16 are symmetric, not %s", node->name,
+                         dynq_scheme_name(range->scheme));
+    }
     const bool is_static = range->kind == DYNQ_RANGE_STATIC;
     const char *kind = is_static ? "static" : "limited";
     if (is_static && range->scope != DYNQ_SCOPE_TENSOR) {
@@ -43,7 +48,73 @@ static dynq_status check_range(const dynq_node *node, dynq_error *error)
     return DYNQ_OK;
 }
 
-static dynq_status check_linear(const dynq_model *model, const dynq_node *node, dynq_error *error)
+static bool format_fits(dynq_precision precision, dynq_format format)
+{
+    switch (format) {
+    case DYNQ_FORMAT_FP32:
+    case DYNQ_FORMAT_FP16:
+    case DYNQ_FORMAT_BF16: return precision == DYNQ_PRECISION_FP32;
+    case DYNQ_FORMAT_INT16: return precision == DYNQ_PRECISION_INT16;
+    case DYNQ_FORMAT_INT8:
+    case DYNQ_FORMAT_INT4:
+    case DYNQ_FORMAT_INT2: return precision == DYNQ_PRECISION_INT8;
+    case DYNQ_FORMAT_FP64: break;
+    }
+    return false;
+}
+
+static dynq_status check_group(const dynq_node *node, dynq_error *error)
+{
+    const size_t group = node->weight_group;
+    if (group == 0) {
+        return DYNQ_OK;
+    }
+    if (node->precision != DYNQ_PRECISION_INT8) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "node '%s': weights in %s have no groups; INT8, INT4 and INT2 can",
+                         node->name, dynq_format_name(node->weight_format));
+    }
+    if (group != 32 && group != 64 && group != 128) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "node '%s': groups of %zu inputs; 32, 64 and 128 are possible", node->name,
+                         group);
+    }
+    if (group > node->k) {
+        return dynq_fail(error, DYNQ_ERR_LIMIT,
+                         "node '%s': groups of %zu inputs, but K is %zu; choose smaller groups, or "
+                         "none",
+                         node->name, group, node->k);
+    }
+    return DYNQ_OK;
+}
+
+/* How weights are stored: a format of the precision, groups and levels that it can have. */
+static dynq_status check_format(dynq_node *node, dynq_error *error)
+{
+    if (node->weight_format == 0) {
+        node->weight_format = dynq_format_of(node->precision);
+    }
+    if (!format_fits(node->precision, node->weight_format)) {
+        const char *format = dynq_format_name(node->weight_format);
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "node '%s': its weights are in %s, which nodes in %s cannot have",
+                         node->name, format == NULL ? "no known format" : format,
+                         dynq_precision_name(node->precision));
+    }
+    const bool coded = dynq_node_table_levels(node) > 0;
+    const bool known = dynq_levels_name(node->weight_levels) != NULL &&
+                       dynq_table_scope_name(node->table_scope) != NULL;
+    const bool none = node->weight_levels == 0 && node->table_scope == 0;
+    if (coded ? !known : !none) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
+                         "node '%s': tables of levels are for weights in int4 and int2, which need "
+                         "one",
+                         node->name);
+    }
+    return check_group(node, error);
+}
+
+static dynq_status check_linear(const dynq_model *model, dynq_node *node, dynq_error *error)
 {
     const dynq_node *x = &model->nodes[node->inputs[0]];
     if (node->k != x->n) {
@@ -51,8 +122,12 @@ static dynq_status check_linear(const dynq_model *model, const dynq_node *node, 
                          "node '%s': its weight takes %zu inputs, but '%s' has %zu columns",
                          node->name, node->k, x->name, x->n);
     }
-    if (node->precision == DYNQ_PRECISION_FP32) {
-        return DYNQ_OK;
+    const dynq_status status = check_format(node, error);
+    if (status != DYNQ_OK || node->precision == DYNQ_PRECISION_FP32) {
+        return status;
+    }
+    if (node->precision == DYNQ_PRECISION_INT16) {
+        return check_range(node, error);
     }
     if (node->k > DYNQ_MAX_INT8_K) {
         return dynq_fail(error, DYNQ_ERR_LIMIT,
@@ -189,11 +264,15 @@ static dynq_status check_rows(const dynq_model *model, const dynq_node *node, dy
 }
 
 /* What only nodes of its operation obey. */
-static dynq_status check_operation(const dynq_model *model, const dynq_node *node,
-                                   dynq_error *error)
+static dynq_status check_operation(const dynq_model *model, dynq_node *node, dynq_error *error)
 {
     if (dynq_op_has_precision(node->op) && dynq_precision_name(node->precision) == NULL) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT, "node '%s' has no precision", node->name);
+    }
+    if (node->op != DYNQ_OP_LINEAR && dynq_op_has_precision(node->op) &&
+        node->precision == DYNQ_PRECISION_INT16) {
+        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "node '%s': only linear layers can be in INT16",
+                         node->name);
     }
     switch (node->op) {
     case DYNQ_OP_LINEAR: return check_linear(model, node, error);

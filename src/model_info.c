@@ -133,9 +133,11 @@ static uint64_t node_bytes(const dynq_node *node)
     if (node->packed == NULL) {
         return sizeof(float) * node_parameters(node);
     }
-    const size_t per_column = sizeof *node->weight_scale + sizeof *node->weight_sum +
+    const size_t per_column = (node->weight_scale != NULL ? sizeof *node->weight_scale : 0) +
+                              (node->weight_sum != NULL ? sizeof *node->weight_sum : 0) +
                               (node->bias != NULL ? sizeof *node->bias : 0);
-    return (uint64_t)dynq_packed_s8_bytes(node->k, node->n) + (uint64_t)node->n * per_column;
+    return (uint64_t)dynq_node_packed_bytes(node) + (uint64_t)node->n * per_column +
+           (uint64_t)dynq_node_tables(node) * dynq_node_table_levels(node);
 }
 
 dynq_status dynq_model_node(const dynq_model *model, size_t index, dynq_node_info *info)
@@ -219,13 +221,13 @@ dynq_status dynq_model_weights(const dynq_model *model, size_t index, float *wei
     if (capacity < count) {
         return DYNQ_ERR_LIMIT;
     }
-    if (node->precision == DYNQ_PRECISION_FP32) {
+    if (!table) {
+        dynq_node_dequantize(node, 0, node->n, weights);
+    } else if (node->precision == DYNQ_PRECISION_FP32) {
         memcpy(weights, node->weight, count * sizeof *weights);
-    } else if (table) {
+    } else {
         dynq_dequantize_rows_s8(node->table_codes, node->weight_scale, node->n, 0, node->table_rows,
                                 weights);
-    } else {
-        dynq_dequantize_s8(node->packed, node->weight_scale, node->k, 0, node->n, weights);
     }
     return DYNQ_OK;
 }

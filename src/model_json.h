@@ -13,7 +13,7 @@
 /* Begins the names of tensors that are attachments, which have no dot as those of nodes do. */
 #define DYNQ_ATTACHMENT_TENSOR "attachment/"
 
-/* The one layout of packed INT8 weights. */
+/* The one layout of INT8 weights with scales by column; that of other formats has no name. */
 #define DYNQ_LAYOUT_P16X4 "p16x4"
 
 /* The graph as text, the same for the same model, from the model's allocator; NULL when memory is

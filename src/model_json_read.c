@@ -137,6 +137,21 @@ static const char *scheme_name(int value)
     return dynq_scheme_name((dynq_scheme)value);
 }
 
+static const char *format_name(int value)
+{
+    return dynq_format_name((dynq_format)value);
+}
+
+static const char *levels_name(int value)
+{
+    return dynq_levels_name((dynq_levels)value);
+}
+
+static const char *table_scope_name(int value)
+{
+    return dynq_table_scope_name((dynq_table_scope)value);
+}
+
 static const char *pooling_name(int value)
 {
     return dynq_pooling_name((dynq_pooling)value);
@@ -188,6 +203,30 @@ static dynq_status read_range(const graph_reader *r, dynq_node *node, const json
     return status;
 }
 
+/* How weights are stored; what fits together is checked with the model. */
+static dynq_status read_format(const graph_reader *r, dynq_node *node, const json_t *json)
+{
+    int format = 0, levels = 0, table = 0;
+    dynq_status status = DYNQ_OK;
+    if (json_object_get(json, "weights") != NULL) {
+        status = get_choice(r, node->name, json, "weights", format_name, &format);
+    }
+    node->weight_format = format != 0 ? (dynq_format)format : dynq_format_of(node->precision);
+    if (status == DYNQ_OK && json_object_get(json, "group") != NULL) {
+        status = get_integer(r, node->name, json, "group", "is not a number of inputs", 1,
+                             DYNQ_MAX_COLUMNS, &node->weight_group);
+    }
+    if (status == DYNQ_OK && dynq_node_table_levels(node) > 0) {
+        status = get_choice(r, node->name, json, "levels", levels_name, &levels);
+        node->weight_levels = (dynq_levels)levels;
+        if (status == DYNQ_OK) {
+            status = get_choice(r, node->name, json, "table", table_scope_name, &table);
+        }
+        node->table_scope = (dynq_table_scope)table;
+    }
+    return status;
+}
+
 static dynq_status read_linear(const graph_reader *r, size_t index, const json_t *json)
 {
     dynq_node *node = &r->model->nodes[index];
@@ -203,11 +242,14 @@ static dynq_status read_linear(const graph_reader *r, size_t index, const json_t
         status = get_boolean(r, node->name, json, "bias", &has_bias);
     }
     r->has_bias[index] = has_bias;
+    if (status == DYNQ_OK) {
+        status = read_format(r, node, json);
+    }
     if (status != DYNQ_OK || node->precision == DYNQ_PRECISION_FP32) {
         return status;
     }
     const char *layout = json_string_value(json_object_get(json, "layout"));
-    if (layout == NULL || strcmp(layout, DYNQ_LAYOUT_P16X4) != 0) {
+    if (dynq_node_is_p16x4(node) && (layout == NULL || strcmp(layout, DYNQ_LAYOUT_P16X4) != 0)) {
         return bad_field(r, node->name, "layout", "is not \"" DYNQ_LAYOUT_P16X4 "\"");
     }
     return read_range(r, node, json_object_get(json, "range"));

@@ -28,17 +28,37 @@ static json_t *write_range(const dynq_range_rule *range)
     return json;
 }
 
+/* How weights are stored, as far as the precision does not say so. */
+static bool write_format(const dynq_node *node, json_t *json)
+{
+    bool good = true;
+    if (node->weight_format != dynq_format_of(node->precision)) {
+        good = set(json, "weights", json_string(dynq_format_name(node->weight_format)));
+    }
+    if (good && node->weight_group != 0) {
+        good = set(json, "group", json_integer((json_int_t)node->weight_group));
+    }
+    if (good && dynq_node_tables(node) > 0) {
+        good = set(json, "levels", json_string(dynq_levels_name(node->weight_levels))) &&
+               set(json, "table", json_string(dynq_table_scope_name(node->table_scope)));
+    }
+    return good;
+}
+
 static bool write_linear(const dynq_node *node, json_t *json)
 {
-    const bool good = set(json, "k", json_integer((json_int_t)node->k)) &&
-                      set(json, "n", json_integer((json_int_t)node->n)) &&
-                      set(json, "bias", json_boolean(node->bias != NULL)) &&
-                      set(json, "precision", json_string(dynq_precision_name(node->precision)));
+    bool good = set(json, "k", json_integer((json_int_t)node->k)) &&
+                set(json, "n", json_integer((json_int_t)node->n)) &&
+                set(json, "bias", json_boolean(node->bias != NULL)) &&
+                set(json, "precision", json_string(dynq_precision_name(node->precision))) &&
+                write_format(node, json);
     if (!good || node->precision == DYNQ_PRECISION_FP32) {
         return good;
     }
-    return set(json, "layout", json_string(DYNQ_LAYOUT_P16X4)) &&
-           set(json, "range", write_range(&node->range));
+    if (dynq_node_is_p16x4(node)) {
+        good = set(json, "layout", json_string(DYNQ_LAYOUT_P16X4));
+    }
+    return good && set(json, "range", write_range(&node->range));
 }
 
 static bool write_table(const dynq_node *node, json_t *json)

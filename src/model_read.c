@@ -144,21 +144,53 @@ static dynq_status take_floats(const model_reader *r, const dynq_node *node, con
     return DYNQ_OK;
 }
 
-static dynq_status take_int8(const model_reader *r, dynq_node *node)
+/* What the packed weights of a node are in a file. Panels of FP16 have odd multiples of 32 bytes
+ * where K is odd, so that is what all of them are aligned to. */
+static wanted packed_tensor(const dynq_node *node)
 {
-    const wanted weight = {"weight",
-                           DYNQ_I8,
-                           4,
-                           {dynq_packed_panels(node->n), dynq_packed_k(node->k) / 4, DYNQ_PANEL, 4},
-                           DYNQ_ALIGNMENT};
+    const size_t panels = dynq_packed_panels(node->n), pairs = dynq_divide_up(node->k, 2);
+    switch (node->weight_format) {
+    case DYNQ_FORMAT_FP16:
+        return (wanted){"weight", DYNQ_F16, 3, {panels, node->k, DYNQ_PANEL}, DYNQ_ALIGNMENT / 2};
+    case DYNQ_FORMAT_BF16:
+        return (wanted){"weight", DYNQ_BF16, 4, {panels, pairs, DYNQ_PANEL, 2}, DYNQ_ALIGNMENT};
+    case DYNQ_FORMAT_INT16:
+        return (wanted){"weight", DYNQ_I16, 4, {panels, pairs, DYNQ_PANEL, 2}, DYNQ_ALIGNMENT};
+    default: break;
+    }
+    if (dynq_node_is_p16x4(node)) {
+        const size_t rows = dynq_packed_k(node->k) / 4;
+        return (wanted){"weight", DYNQ_I8, 4, {panels, rows, DYNQ_PANEL, 4}, DYNQ_ALIGNMENT};
+    }
+    const size_t bytes = dynq_node_packed_bytes(node) / panels;
+    return (wanted){"weight", DYNQ_U8, 2, {panels, bytes}, DYNQ_ALIGNMENT};
+}
+
+static dynq_status take_levels(const model_reader *r, dynq_node *node)
+{
+    const size_t tables = dynq_node_tables(node);
+    const wanted want = {"weight_levels", DYNQ_I8, 2, {tables, dynq_node_table_levels(node)}, 1};
+    const void *levels = NULL;
+    const dynq_status status = tables > 0 ? take(r, node, &want, &levels) : DYNQ_OK;
+    node->levels = levels;
+    return status;
+}
+
+/* Weights in any format but FP32, with what comes with them. */
+static dynq_status take_packed(const model_reader *r, dynq_node *node)
+{
+    const wanted weight = packed_tensor(node);
     const wanted sum = {"weight_sum", DYNQ_I32, 1, {node->n}, sizeof(int32_t)};
     const void *packed = NULL, *sums = NULL;
     dynq_status status = take(r, node, &weight, &packed);
-    if (status == DYNQ_OK) {
+    if (status == DYNQ_OK && node->precision == DYNQ_PRECISION_INT8 && node->weight_group == 0) {
         status = take(r, node, &sum, &sums);
     }
-    if (status == DYNQ_OK) {
+    if (status == DYNQ_OK && node->precision != DYNQ_PRECISION_FP32) {
         status = take_floats(r, node, "weight_scale", node->n, true, &node->weight_scale);
+    }
+    if (status == DYNQ_OK) {
+        status = take_levels(r, node);
     }
     node->packed = packed;
     node->weight_sum = sums;
@@ -206,7 +238,8 @@ static dynq_status take_parameters(const model_reader *r, size_t index)
     if (node->op == DYNQ_OP_LAYER_NORM || node->op == DYNQ_OP_SCALE) {
         status = take_floats(r, node, "weight", node->n, false, &node->gain);
     } else if (node->op == DYNQ_OP_LINEAR) {
-        status = int8 ? take_int8(r, node) : take_fp32(r, node, node->n, node->k);
+        status = node->weight_format == DYNQ_FORMAT_FP32 ? take_fp32(r, node, node->n, node->k)
+                                                         : take_packed(r, node);
     } else if (dynq_op_has_table(node->op)) {
         status = int8 ? take_int8_table(r, node) : take_fp32(r, node, node->table_rows, node->n);
     }

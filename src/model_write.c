@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TENSORS_PER_NODE 5
+#define TENSORS_PER_NODE 6
 
 #define TEXT_OF(number) #number
 #define TEXT(number)    TEXT_OF(number)
@@ -49,11 +49,29 @@ static void add_matrix(contents *c, const dynq_node *node, dynq_dtype dtype, siz
 
 static void add_packed(contents *c, const dynq_node *node)
 {
-    const dynq_tensor tensor = {
-        .dtype = DYNQ_I8,
-        .rank = 4,
-        .shape = {dynq_packed_panels(node->n), dynq_packed_k(node->k) / 4, DYNQ_PANEL, 4},
-        .data = node->packed};
+    const size_t panels = dynq_packed_panels(node->n);
+    const size_t pairs = dynq_divide_up(node->k, 2);
+    dynq_tensor tensor = {.data = node->packed};
+    switch (node->weight_format) {
+    case DYNQ_FORMAT_FP16:
+        tensor = (dynq_tensor){DYNQ_F16, 3, {panels, node->k, DYNQ_PANEL}, node->packed};
+        break;
+    case DYNQ_FORMAT_BF16:
+        tensor = (dynq_tensor){DYNQ_BF16, 4, {panels, pairs, DYNQ_PANEL, 2}, node->packed};
+        break;
+    case DYNQ_FORMAT_INT16:
+        tensor = (dynq_tensor){DYNQ_I16, 4, {panels, pairs, DYNQ_PANEL, 2}, node->packed};
+        break;
+    default:
+        if (dynq_node_is_p16x4(node)) {
+            const size_t rows = dynq_packed_k(node->k) / 4;
+            tensor = (dynq_tensor){DYNQ_I8, 4, {panels, rows, DYNQ_PANEL, 4}, node->packed};
+        } else {
+            const size_t bytes = dynq_node_packed_bytes(node) / panels;
+            tensor = (dynq_tensor){DYNQ_U8, 2, {panels, bytes}, node->packed};
+        }
+        break;
+    }
     add(c, node, "weight", tensor);
 }
 
@@ -66,9 +84,11 @@ static void add_words(contents *c, const dynq_node *node)
     } else if (node->weight != NULL) {
         add_matrix(c, node, DYNQ_F32, table ? node->table_rows : node->n, table ? node->n : node->k,
                    node->weight);
-    } else if (node->packed != NULL) {
+    } else if (node->packed != NULL && node->weight_scale != NULL) {
         add_vector(c, node, "weight_scale", DYNQ_F32, node->n, node->weight_scale);
-        add_vector(c, node, "weight_sum", DYNQ_I32, node->n, node->weight_sum);
+        if (node->weight_sum != NULL) {
+            add_vector(c, node, "weight_sum", DYNQ_I32, node->n, node->weight_sum);
+        }
     } else if (node->table_codes != NULL) {
         add_vector(c, node, "weight_scale", DYNQ_F32, node->table_rows, node->weight_scale);
     }
@@ -90,16 +110,33 @@ static void add_attachment(contents *c, const dynq_model_attachment_entry *attac
     c->count++;
 }
 
-/* The file has no gaps, so the order keeps everything aligned: packed weights, whose sizes are
- * multiples of 64, then elements of 4 bytes, then codes of tables and attachments, which may lie
- * anywhere. */
-static void add_all(contents *c, const dynq_model *model)
+/* Packed weights whose size is a multiple of 64 (or is none: FP16 with an odd K). */
+static void add_all_packed(contents *c, const dynq_model *model, bool whole)
 {
     for (size_t i = 0; i < model->node_count; i++) {
-        if (model->nodes[i].packed != NULL) {
-            add_packed(c, &model->nodes[i]);
+        const dynq_node *node = &model->nodes[i];
+        if (node->packed != NULL && (dynq_node_packed_bytes(node) % DYNQ_ALIGNMENT == 0) == whole) {
+            add_packed(c, node);
         }
     }
+}
+
+static void add_levels(contents *c, const dynq_node *node)
+{
+    const dynq_tensor tensor = {.dtype = DYNQ_I8,
+                                .rank = 2,
+                                .shape = {dynq_node_tables(node), dynq_node_table_levels(node)},
+                                .data = node->levels};
+    add(c, node, "weight_levels", tensor);
+}
+
+/* The file has no gaps, so the order keeps everything aligned: packed weights, whose sizes are
+ * multiples of 64 or, the last ones, of 32; then elements of 4 bytes, then codes of tables, levels
+ * and attachments, which may lie anywhere. */
+static void add_all(contents *c, const dynq_model *model)
+{
+    add_all_packed(c, model, true);
+    add_all_packed(c, model, false);
     for (size_t i = 0; i < model->node_count; i++) {
         add_words(c, &model->nodes[i]);
     }
@@ -107,6 +144,9 @@ static void add_all(contents *c, const dynq_model *model)
         const dynq_node *node = &model->nodes[i];
         if (node->table_codes != NULL) {
             add_matrix(c, node, DYNQ_I8, node->table_rows, node->n, node->table_codes);
+        }
+        if (node->levels != NULL) {
+            add_levels(c, node);
         }
     }
     for (size_t i = 0; i < model->attachment_count; i++) {

@@ -67,12 +67,33 @@ typedef struct dynq_coded_weights {
                               * factor * scale */
 } dynq_coded_weights;
 
+/* pack_codes.c: the other layouts, which kernels/README.md shows. */
+
 /* The bytes of all panels; SIZE_MAX if that does not fit. */
 size_t dynq_packed_bytes(const dynq_weight_codes *codes, size_t k, size_t n);
-/* Packs them as kernels/README.md says, padding with numbers of a level 0 (or else any, their
- * activations are the zero point, so that they add nothing) and factors 0. Without groups also
- * writes sum[n]. */
+/* Packs them as kernels/README.md says, padding with numbers of the level that is nearest to 0
+ * (their activations are the zero point, so that they add nothing) and factors 0. Without groups
+ * also writes sum[n]. */
 void dynq_pack_codes(const dynq_coded_weights *coded, void *packed, int32_t *sum);
+
+/* Of a panel, whose levels `codes` has: the number that stands for input `input` of column `lane`
+ * (8 bits: the weight itself); its weight, which is a level; and what a part of a group begins
+ * with. */
+uint8_t dynq_panel_number(const dynq_weight_codes *codes, const int8_t *panel, size_t lane,
+                          size_t input);
+int8_t dynq_panel_weight(const dynq_weight_codes *codes, const int8_t *panel, size_t lane,
+                         size_t input);
+uint16_t dynq_panel_factor(const dynq_weight_codes *codes, const int8_t *panel, size_t lane,
+                           size_t group);
+int16_t dynq_panel_sum(const dynq_weight_codes *codes, const int8_t *panel, size_t lane,
+                       size_t group);
+
+/* Words of 16 bits [n][k]: FP16 in layout p16, [ceil(n/16)][k][16]; BF16 and s16 in p16x2,
+ * [ceil(n/16)][ceil(k/2)][16][2]. Padding is zeros. Bytes are SIZE_MAX where they do not fit. */
+size_t dynq_packed_p16_bytes(size_t k, size_t n);
+size_t dynq_packed_p16x2_bytes(size_t k, size_t n);
+void dynq_pack_p16(const uint16_t *words, size_t k, size_t n, void *packed);
+void dynq_pack_p16x2(const uint16_t *words, size_t k, size_t n, void *packed);
 
 /* w [n][k] into layout p16. */
 void dynq_pack_f32(const float *w, size_t k, size_t n, float *packed);

@@ -226,9 +226,9 @@ static dynq_status check(const dynq_model *model, const dynq_smooth_options *o, 
     }
     for (size_t i = 0; i < model->node_count; i++) {
         const dynq_node *node = &model->nodes[i];
-        if (dynq_op_has_precision(node->op) && node->precision == DYNQ_PRECISION_INT8) {
+        if (dynq_node_is_quantized(node)) {
             return dynq_fail(error, DYNQ_ERR_ARGUMENT,
-                             "node '%s' is INT8 already; smooth the FP32 model", node->name);
+                             "node '%s' is quantized already; smooth the FP32 model", node->name);
         }
     }
     return DYNQ_OK;

@@ -66,6 +66,7 @@ static void quantize_node(dynq_model *model, dynq_node *node, const dynq_node *f
     cr_assert(packed != NULL && scale != NULL && sum != NULL);
     dynq_pack_s8(from->weight, from->k, from->n, packed, scale, sum);
     node->precision = DYNQ_PRECISION_INT8;
+    node->weight_format = DYNQ_FORMAT_INT8;
     node->packed = packed;
     node->weight_scale = scale;
     node->weight_sum = sum;

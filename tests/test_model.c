@@ -262,6 +262,7 @@ static dynq_model *large(bool int8)
             .k = K,
             .n = N,
             .precision = DYNQ_PRECISION_INT8,
+            .weight_format = DYNQ_FORMAT_INT8,
             .packed = packed,
             .weight_scale = scale,
             .weight_sum = sum,

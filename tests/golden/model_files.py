@@ -40,7 +40,7 @@ def check_table(node, tensors):
 
 def check(path):
     metadata, tensors = read(path)
-    assert metadata["format"] == "dynq" and metadata["dynq_format"] == "1.2", metadata
+    assert metadata["format"] == "dynq" and metadata["dynq_format"] == "1.3", metadata
     graph = json.loads(metadata["graph"])
     for name in graph.get("attachments", []):
         assert tensors["attachment/" + name].dtype == numpy.uint8
