@@ -52,6 +52,13 @@ LANES_INLINE lanes_s32 lanes_load_s32(const int32_t *p, size_t count)
     return (lanes_s32){_mm256_castps_si256(a.low), _mm256_castps_si256(a.high)};
 }
 
+/* From FP16, exactly. */
+LANES_INLINE lanes_f32 lanes_load_fp16(const uint16_t *p)
+{
+    return (lanes_f32){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
+                       _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8)))};
+}
+
 /* From bytes. */
 LANES_INLINE lanes_s32 lanes_load_s8(const int8_t *p, size_t count)
 {
@@ -242,6 +249,12 @@ LANES_INLINE lanes_s32 lanes_or(lanes_s32 a, lanes_s32 b)
 LANES_INLINE lanes_s32 lanes_shift_left_23(lanes_s32 a)
 {
     return (lanes_s32){_mm256_slli_epi32(a.low, 23), _mm256_slli_epi32(a.high, 23)};
+}
+
+/* Into the upper half. */
+LANES_INLINE lanes_s32 lanes_shift_left_16(lanes_s32 a)
+{
+    return (lanes_s32){_mm256_slli_epi32(a.low, 16), _mm256_slli_epi32(a.high, 16)};
 }
 
 LANES_INLINE lanes_s32 lanes_max_s32(lanes_s32 a, lanes_s32 b)

@@ -34,6 +34,12 @@ LANES_INLINE lanes_s32 lanes_load_s32(const int32_t *p, size_t count)
     return count == 16 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi32(lanes_below(count), p);
 }
 
+/* From FP16, exactly. */
+LANES_INLINE lanes_f32 lanes_load_fp16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
 /* From bytes. */
 LANES_INLINE lanes_s32 lanes_load_s8(const int8_t *p, size_t count)
 {
@@ -196,6 +202,12 @@ LANES_INLINE lanes_s32 lanes_or(lanes_s32 a, lanes_s32 b)
 LANES_INLINE lanes_s32 lanes_shift_left_23(lanes_s32 a)
 {
     return _mm512_slli_epi32(a, 23);
+}
+
+/* Into the upper half. */
+LANES_INLINE lanes_s32 lanes_shift_left_16(lanes_s32 a)
+{
+    return _mm512_slli_epi32(a, 16);
 }
 
 LANES_INLINE lanes_s32 lanes_max_s32(lanes_s32 a, lanes_s32 b)

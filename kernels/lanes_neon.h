@@ -91,6 +91,17 @@ LANES_INLINE lanes_f32 lanes_load(const float *p, size_t count)
     return lanes_from_bits(count == 16 ? lanes_load_any(bytes, 16) : lanes_load_any(bytes, count));
 }
 
+/* From FP16, exactly. */
+LANES_INLINE lanes_f32 lanes_load_fp16(const uint16_t *p)
+{
+    lanes_f32 a;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        a.part[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i)));
+    }
+    return a;
+}
+
 /* From bytes. */
 LANES_INLINE lanes_s32 lanes_load_s8(const int8_t *p, size_t count)
 {
@@ -120,22 +131,11 @@ LANES_INLINE void lanes_store_part(float *p, float32x4_t a, size_t count)
 
 LANES_INLINE void lanes_store(float *p, lanes_f32 a, size_t count)
 {
-    if (count == 16) {
-        vst1q_f32(p, a.part[0]);
-        vst1q_f32(p + 4, a.part[1]);
-        vst1q_f32(p + 8, a.part[2]);
-        vst1q_f32(p + 12, a.part[3]);
-        return;
-    }
-    lanes_store_part(p, a.part[0], count);
-    if (count > 4) {
-        lanes_store_part(p + 4, a.part[1], count - 4);
-    }
-    if (count > 8) {
-        lanes_store_part(p + 8, a.part[2], count - 8);
-    }
-    if (count > 12) {
-        lanes_store_part(p + 12, a.part[3], count - 12);
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) {
+        if (count > 4 * i) {
+            lanes_store_part(p + 4 * i, a.part[i], count - 4 * i);
+        }
     }
 }
 
@@ -330,6 +330,13 @@ LANES_INLINE lanes_s32 lanes_shift_left_23(lanes_s32 a)
 {
     return (lanes_s32){{vshlq_n_s32(a.part[0], 23), vshlq_n_s32(a.part[1], 23),
                         vshlq_n_s32(a.part[2], 23), vshlq_n_s32(a.part[3], 23)}};
+}
+
+/* Into the upper half. */
+LANES_INLINE lanes_s32 lanes_shift_left_16(lanes_s32 a)
+{
+    return (lanes_s32){{vshlq_n_s32(a.part[0], 16), vshlq_n_s32(a.part[1], 16),
+                        vshlq_n_s32(a.part[2], 16), vshlq_n_s32(a.part[3], 16)}};
 }
 
 LANES_INLINE lanes_s32 lanes_max_s32(lanes_s32 a, lanes_s32 b)

@@ -25,7 +25,7 @@ uint32_t dynq_cpu_features(void)
     if (!__get_cpuid(1, &a, &b, &c, &d)) {
         return 0;
     }
-    const uint32_t osxsave = has(c, 27), avx = has(c, 28), fma = has(c, 12);
+    const uint32_t osxsave = has(c, 27), avx = has(c, 28), fma = has(c, 12), f16c = has(c, 29);
     if (!osxsave || !avx || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) {
         return 0;
     }
@@ -34,7 +34,7 @@ uint32_t dynq_cpu_features(void)
     }
     const uint64_t state = saved_state();
     uint32_t features = 0;
-    if ((state & STATE_YMM) != STATE_YMM || !has(b7, 5) || !fma) {
+    if ((state & STATE_YMM) != STATE_YMM || !has(b7, 5) || !fma || !f16c) {
         return 0;
     }
     features |= DYNQ_CPU_AVX2;

@@ -73,6 +73,7 @@ typedef struct kernel_case {
     const case_shape *timed; /* not NULL: no random case but a plain one of this shape ... */
     dynq_activation timed_activation; /* ... with this activation */
     dynq_weight_codes timed_codes;    /* ... and these weights in a product of INT8 */
+    dynq_format timed_format;         /* ... and weights of a product of FP32 in this format */
     const char *codes;                /* what the codes of a product are like */
     case_filling filling;
     guarded inputs[INPUT_COUNT];

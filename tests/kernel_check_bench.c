@@ -1,6 +1,9 @@
 /* How fast each kernel does each function, in plain cases that stay in the caches. */
 #include "tests/kernel_check.h"
 
+#include "src/cpu.h"
+
+#include <stdlib.h>
 #include <time.h>
 
 typedef struct bench_line {
@@ -111,6 +114,91 @@ static void print_head(const char *what, const dynq_kernel *const *kernels, size
     puts("");
 }
 
+typedef enum half_way { WAY_FP32, WAY_FP16, WAY_BF16, WAY_DOT, WAY_COUNT } half_way;
+
+/* One call of a product in FP32, its weights in some format. */
+static double seconds_of_way(const kernel_case cases[WAY_COUNT], half_way way,
+                             const dynq_kernel *kernel, size_t calls)
+{
+    if (way != WAY_DOT) {
+        return seconds_of(&cases[way], &check_gemm_f32, kernel, calls);
+    }
+    dynq_gemm_bf16 *const dot = dynq_kernel_bf16(kernel, dynq_cpu_features());
+    const double start = now();
+    for (size_t i = 0; i < calls; i++) {
+        dot(&cases[way].call.gemm_f32);
+    }
+    return now() - start;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Seconds of a call, the median of blocks in which all ways take turns. */
+static void time_ways(const kernel_case cases[WAY_COUNT], const dynq_kernel *kernel, int ways,
+                      double seconds[WAY_COUNT])
+{
+    enum { BLOCKS = 15 };
+    const double block = 3e-3;
+    double all[WAY_COUNT][BLOCKS];
+    size_t calls = 1;
+    while (seconds_of_way(cases, WAY_FP32, kernel, calls) < block) {
+        calls *= 2;
+    }
+    for (int i = 0; i < BLOCKS; i++) {
+        for (int way = 0; way < ways; way++) {
+            all[way][i] = seconds_of_way(cases, (half_way)way, kernel, calls) / (double)calls;
+        }
+    }
+    for (int way = 0; way < ways; way++) {
+        qsort(all[way], BLOCKS, sizeof all[way][0], compare_doubles);
+        seconds[way] = all[way][BLOCKS / 2];
+    }
+}
+
+/* Weights of half the size against those in FP32. The first shapes have more than most L2 hold. */
+static void bench_halves(const dynq_kernel *const *kernels, size_t count)
+{
+    static const case_shape shapes[] = {{1, 4096, 1024}, {6, 4096, 1024}, {1, 384, 384},
+                                        {6, 384, 384},   {16, 768, 768},  {64, 384, 384},
+                                        {64, 768, 768},  {128, 1536, 384}};
+    static const dynq_format formats[] = {DYNQ_FORMAT_FP32, DYNQ_FORMAT_FP16, DYNQ_FORMAT_BF16,
+                                          DYNQ_FORMAT_BF16};
+    kernel_case cases[WAY_COUNT];
+    double seconds[WAY_COUNT];
+    for (int way = 0; way < WAY_COUNT; way++) {
+        case_create(&cases[way]);
+    }
+    puts("\ngemm_f32: Gop/s, and how many times that with FP16, BF16, the dot product of BF16");
+    print_head("                    M x K x N", kernels, count);
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        const case_shape *s = &shapes[i];
+        for (int way = 0; way < WAY_COUNT; way++) {
+            case_begin(&cases[way], 0, check_gemm_f32.name, 0);
+            cases[way].timed = s;
+            cases[way].timed_format = formats[way];
+            check_gemm_f32.make(&cases[way]);
+        }
+        printf("%15zu x %4zu x %4zu     ", s->rows, s->k, s->columns);
+        for (size_t j = 0; j < count; j++) {
+            const int dot = dynq_kernel_bf16(kernels[j], dynq_cpu_features()) != NULL;
+            time_ways(cases, kernels[j], dot ? WAY_COUNT : WAY_DOT, seconds);
+            printf("  %6.1f %4.2f %4.2f",
+                   2e-9 * (double)(s->rows * s->k * s->columns) / seconds[WAY_FP32],
+                   seconds[WAY_FP32] / seconds[WAY_FP16], seconds[WAY_FP32] / seconds[WAY_BF16]);
+            dot ? printf(" %4.2f", seconds[WAY_FP32] / seconds[WAY_DOT]) : printf("     ");
+        }
+        puts("");
+        fflush(stdout);
+    }
+    for (int way = 0; way < WAY_COUNT; way++) {
+        case_free(&cases[way]);
+    }
+}
+
 void bench_kernels(const dynq_kernel *const *kernels, size_t count)
 {
     static const char *const activations[] = {"",      " relu",    " gelu",
@@ -123,6 +211,7 @@ void bench_kernels(const dynq_kernel *const *kernels, size_t count)
         printf("%-14s %3zu x %4zu x %4zu ", products[i].function->name, s->rows, s->k, s->columns);
         print_speeds(&c, &products[i], 2.0 * (double)(s->rows * s->columns * s->k), kernels, count);
     }
+    bench_halves(kernels, count);
     puts("");
     print_head("Gop/s (times ref)   rows x columns", kernels, count);
     for (size_t i = 0; i < sizeof attentions / sizeof attentions[0]; i++) {

@@ -241,22 +241,63 @@ static void describe_gemm_s8(const kernel_case *c, FILE *out)
     describe_epilogue(&g->epilogue, out);
 }
 
+/* What networks have, or any finite numbers, subnormals among them, in FP16 or BF16. */
+static uint16_t random_half(kernel_case *c, dynq_format format, int moderate)
+{
+    const unsigned exponent_bits = format == DYNQ_FORMAT_BF16 ? 8 : 5, place = 15 - exponent_bits;
+    const unsigned largest = (1u << exponent_bits) - 1, bias = largest / 2;
+    const unsigned bits = (unsigned)(case_random(c) & 0xFFFF), exponent = bits >> place & largest;
+    if (moderate) {
+        return (uint16_t)((bits & ~(largest << place)) | (bias - 6 + exponent % 8) << place);
+    }
+    return (uint16_t)(exponent == largest ? bits ^ 1u << place : bits);
+}
+
+/* Panels of halves; zeros where there is no column and no input. */
+static const void *make_halves(kernel_case *c, const dynq_gemm_f32 *g)
+{
+    const int bf16 = g->format == DYNQ_FORMAT_BF16, moderate = !case_chance(c, 4);
+    const size_t inputs = bf16 ? 2 : 1, steps = (g->k + inputs - 1) / inputs;
+    const size_t count = panel_count(g->columns) * steps * PANEL * inputs;
+    uint16_t *halves = case_room(c, INPUT_PANELS, count * sizeof *halves);
+    for (size_t i = 0; i < count; i++) {
+        const size_t row = i / inputs / PANEL, column = i / inputs % PANEL + row / steps * PANEL;
+        const size_t k = row % steps * inputs + i % inputs;
+        const uint16_t half = random_half(c, g->format, moderate);
+        halves[i] = column < g->columns && k < g->k ? half : 0;
+    }
+    return case_view(c, INPUT_PANELS, halves);
+}
+
+static const void *make_floats(kernel_case *c, const dynq_gemm_f32 *g)
+{
+    const size_t panels = panel_count(g->columns), count = panels * PANEL * g->k;
+    const float *weights = case_floats(c, INPUT_PANELS, count, FILLING_MODERATE);
+    float *last = case_room(c, INPUT_PANELS, count * sizeof *last);
+    last += (panels - 1) * PANEL * g->k;
+    for (size_t i = 0; i < PANEL * g->k; i++) {
+        last[i] = (panels - 1) * PANEL + i % PANEL < g->columns ? last[i] : 0.0f;
+    }
+    return weights;
+}
+
 static void make_gemm_f32(kernel_case *c)
 {
+    static const dynq_format formats[] = {(dynq_format)0, DYNQ_FORMAT_FP32, DYNQ_FORMAT_FP16,
+                                          DYNQ_FORMAT_BF16};
     dynq_gemm_f32 *g = &c->call.gemm_f32;
-    const case_shape s = gemm_shape(c, 200);
+    case_shape s = gemm_shape(c, 200);
     const case_filling filling = case_chance(c, 8) ? case_some_filling(c) : FILLING_MODERATE;
+    if (case_chance(c, 64)) { /* more than a kernel widens at once */
+        s.rows = case_between(c, 12, 110);
+        s.k = case_between(c, 120, 400);
+    }
     *g = (dynq_gemm_f32){.rows = s.rows, .columns = s.columns, .k = s.k};
+    g->format = c->timed != NULL ? c->timed_format : formats[case_between(c, 0, 3)];
     g->x_stride = s.k + case_gap(c, 7);
     g->x = case_floats(c, INPUT_X, case_span(s.rows, g->x_stride, s.k), filling);
-    const size_t panels = panel_count(s.columns);
-    const float *weights = case_floats(c, INPUT_PANELS, panels * PANEL * s.k, FILLING_MODERATE);
-    float *last = case_room(c, INPUT_PANELS, panels * PANEL * s.k * sizeof *last);
-    last += (panels - 1) * PANEL * s.k;
-    for (size_t i = 0; i < PANEL * s.k; i++) {
-        last[i] = (panels - 1) * PANEL + i % PANEL < s.columns ? last[i] : 0.0f;
-    }
-    g->panels = weights;
+    g->panels = g->format == DYNQ_FORMAT_FP16 || g->format == DYNQ_FORMAT_BF16 ? make_halves(c, g)
+                                                                               : make_floats(c, g);
     if (case_chance(c, 4)) {
         g->products_stride = s.columns + case_gap(c, 7);
         g->products = (float *)(void *)case_result(c, OUTPUT_FLOATS, "products", s.rows, s.columns,
@@ -275,8 +316,9 @@ static void run_gemm_f32(const kernel_case *c, const dynq_kernel *kernel)
 static void describe_gemm_f32(const kernel_case *c, FILE *out)
 {
     const dynq_gemm_f32 *g = &c->call.gemm_f32;
-    fprintf(out, "rows %zu, columns %zu, k %zu, x_stride %zu", g->rows, g->columns, g->k,
-            g->x_stride);
+    static const char *const formats[] = {"FP32", "", "FP32", "FP16", "BF16"};
+    fprintf(out, "rows %zu, columns %zu, k %zu, x_stride %zu, weights in %s", g->rows, g->columns,
+            g->k, g->x_stride, formats[g->format]);
     if (g->products != NULL) {
         fprintf(out, ", products_stride %zu", g->products_stride);
         return;

@@ -13,7 +13,7 @@ extern "C" {
 /* Feature bits. A bit is set only if the CPU has the instructions and the operating system saves
  * the registers they use (XGETBV; on Linux for aarch64, the auxiliary vector says both). */
 enum {
-    DYNQ_CPU_AVX2 = 1u << 0,        /* AVX2 and FMA */
+    DYNQ_CPU_AVX2 = 1u << 0,        /* AVX2, FMA and F16C */
     DYNQ_CPU_AVX512 = 1u << 1,      /* AVX-512 F, BW, DQ, VL */
     DYNQ_CPU_AVX512_VNNI = 1u << 2, /* vpdpbusd on zmm, ymm and xmm, EVEX-encoded */
     DYNQ_CPU_AVX_VNNI = 1u << 3,    /* vpdpbusd on ymm and xmm, VEX-encoded */
