@@ -15,6 +15,16 @@
 #define DYNQ_FORMAT_MAJOR 1 /* a file with another major version is refused */
 #define DYNQ_FORMAT_MINOR 3
 
+/* How quantizing made codes of weights. */
+typedef struct dynq_codes_settings {
+    dynq_format weights;
+    dynq_weight_granularity granularity;
+    dynq_levels levels;
+    dynq_table_scope table;
+    size_t clusters;
+    bool clipped, simulated;
+} dynq_codes_settings;
+
 /* A node and its parameters. Pointers lead into the file or into memory of the model (see `owned`).
  */
 typedef struct dynq_node {
@@ -60,8 +70,7 @@ typedef struct dynq_node {
 
     /* What quantizing made the codes of; NULL: they came otherwise. Only compared, never read. */
     const float *codes_of;
-    dynq_weight_granularity codes_granularity;
-    bool codes_clipped;
+    dynq_codes_settings codes;
 
     const float *column_scale; /* [n], any operation: what smoothing has divided the columns of the
                                 * result by; NULL: nothing. Runs do not look at it */

@@ -28,16 +28,26 @@ static dynq_status find_range(const dynq_model *model, const dynq_quantize_optio
                                   &node->range.lo, &node->range.hi, error);
 }
 
-/* Precision of a node that has one, and range of a linear layer. */
+/* Precision of a node that has one, and range of a linear layer. INT16 has no zero point, and its
+ * ranges are as symmetric ones of INT8. */
 static dynq_status apply_wish(const dynq_model *model, const dynq_quantize_options *o,
                               const dynq_quantize_rule *wish, dynq_node *node, dynq_error *error)
 {
-    node->precision = wish->precision;
+    const bool simulate = o->simulate == DYNQ_SWITCH_ON;
+    const dynq_trained_layer *trained = dynq_quantize_trained(o, node->name);
+    node->precision = simulate ? DYNQ_PRECISION_FP32 : wish->precision;
     if (node->op != DYNQ_OP_LINEAR || node->precision == DYNQ_PRECISION_FP32) {
         return DYNQ_OK;
     }
     node->range =
         (dynq_range_rule){.kind = wish->range, .scope = wish->scope, .scheme = wish->scheme};
+    if (trained != NULL && trained->range != NULL) {
+        node->range.kind = DYNQ_RANGE_STATIC;
+        node->range.scope = DYNQ_SCOPE_TENSOR;
+        node->range.lo = trained->range[0];
+        node->range.hi = trained->range[1];
+        return DYNQ_OK;
+    }
     if (wish->range == DYNQ_RANGE_STATIC) {
         node->range.scope = DYNQ_SCOPE_TENSOR;
         return find_range(model, o, wish->method, "a static range", node, error);
@@ -106,27 +116,59 @@ static dynq_status quantize_table(dynq_model *model, dynq_node *node, const floa
     return DYNQ_OK;
 }
 
-static dynq_status quantize_layer(dynq_model *model, dynq_node *node, const float *weight,
-                                  const dynq_quantize_rule *wish, dynq_error *error)
+/* How the codes of a node are made. */
+static dynq_codes_settings codes_settings(const dynq_node *node, const dynq_quantize_rule *wish,
+                                          const dynq_quantize_options *o)
 {
-    const dynq_status status = check_finite(node, "weight", weight, node->n * node->k, error);
-    return status == DYNQ_OK ? dynq_quantize_weights(model, node, weight, wish, error) : status;
+    dynq_codes_settings settings = {.weights = wish->weights,
+                                    .granularity = wish->weight_granularity,
+                                    .clipped = wish->clip_weights == DYNQ_SWITCH_ON,
+                                    .simulated = o->simulate == DYNQ_SWITCH_ON};
+    if (node->op == DYNQ_OP_LINEAR && dynq_weights_have_levels(wish, settings.simulated)) {
+        settings.levels = wish->levels;
+        settings.table = wish->table;
+        settings.clusters = wish->levels == DYNQ_LEVELS_CLUSTERS ? o->clusters : 0;
+    }
+    return settings;
+}
+
+static bool same_settings(const dynq_codes_settings *a, const dynq_codes_settings *b)
+{
+    return a->weights == b->weights && a->granularity == b->granularity && a->levels == b->levels &&
+           a->table == b->table && a->clusters == b->clusters && a->clipped == b->clipped &&
+           a->simulated == b->simulated;
+}
+
+/* Whether codes follow from the weights and settings alone. */
+static bool is_plain(const dynq_node *node, const dynq_quantize_rule *wish,
+                     const dynq_quantize_options *o)
+{
+    const dynq_trained_layer *trained = dynq_quantize_trained(o, node->name);
+    return node->op != DYNQ_OP_LINEAR ||
+           ((trained == NULL || trained->column_scale == NULL) &&
+            wish->feedback != DYNQ_SWITCH_ON &&
+            (o->calibration == NULL || !dynq_weights_have_importance(wish, o)));
 }
 
 /* Takes codes that the twin has, if they are of the same weights and settings. */
 static bool share_codes(const dynq_model *twin, size_t index, dynq_node *node)
 {
     const dynq_node *other = twin != NULL && index < twin->node_count ? &twin->nodes[index] : NULL;
-    if (other == NULL || other->codes_of != node->codes_of || other->op != node->op ||
-        other->n != node->n || other->k != node->k || other->table_rows != node->table_rows ||
-        other->codes_granularity != node->codes_granularity ||
-        other->codes_clipped != node->codes_clipped) {
+    if (other == NULL || node->codes_of == NULL || other->codes_of != node->codes_of ||
+        other->op != node->op || other->n != node->n || other->k != node->k ||
+        other->table_rows != node->table_rows || !same_settings(&other->codes, &node->codes)) {
         return false;
     }
+    node->weight = other->weight;
     node->packed = other->packed;
+    node->levels = other->levels;
     node->table_codes = other->table_codes;
     node->weight_scale = other->weight_scale;
     node->weight_sum = other->weight_sum;
+    node->weight_format = other->weight_format;
+    node->weight_group = other->weight_group;
+    node->weight_levels = other->weight_levels;
+    node->table_scope = other->table_scope;
     return true;
 }
 
@@ -135,17 +177,25 @@ static dynq_status add_codes(dynq_model *model, dynq_node *node, const dynq_node
                              dynq_error *error)
 {
     const float *weight = source->weight;
-    node->codes_of = weight;
-    node->codes_granularity = wish->weight_granularity;
-    node->codes_clipped = wish->clip_weights == DYNQ_SWITCH_ON;
+    node->codes_of = is_plain(node, wish, o) ? weight : NULL;
+    node->codes = codes_settings(node, wish, o);
     const bool shared = share_codes(o->twin, model->node_count - 1, node);
     if (dynq_op_has_table(node->op)) {
         return shared ? DYNQ_OK : quantize_table(model, node, weight, error);
     }
-    dynq_status status = shared ? DYNQ_OK : quantize_layer(model, node, weight, wish, error);
+    const dynq_weights_job job = {.model = model,
+                                  .node = node,
+                                  .weight = weight,
+                                  .input = model->nodes[node->inputs[0]].name,
+                                  .wish = wish,
+                                  .options = o};
+    dynq_status status = DYNQ_OK;
+    if (!shared) {
+        status = check_finite(node, "weight", weight, node->n * node->k, error);
+        status = status == DYNQ_OK ? dynq_quantize_weights(&job, error) : status;
+    }
     if (status == DYNQ_OK && wish->correct_bias == DYNQ_SWITCH_ON) {
-        status = dynq_quantize_correct_bias(model, node, weight, o->calibration,
-                                            model->nodes[node->inputs[0]].name, error);
+        status = dynq_quantize_correct_bias(&job, error);
     }
     return status;
 }
@@ -166,7 +216,7 @@ static dynq_status add_parameters(dynq_model *model, dynq_node *node, const dynq
     if (status != DYNQ_OK || source->weight == NULL) {
         return status;
     }
-    if (node->precision == DYNQ_PRECISION_INT8) {
+    if (wish->weights != 0 && wish->weights != DYNQ_FORMAT_FP32) {
         return add_codes(model, node, source, wish, o, error);
     }
     const bool table = dynq_op_has_table(node->op);
@@ -203,8 +253,9 @@ static dynq_status add_node(dynq_model *model, const dynq_model *from, size_t in
     dynq_quantize_rule wish = {0};
     dynq_status status = DYNQ_OK;
     if (dynq_op_has_precision(node->op)) {
-        wish = dynq_quantize_wish(o, node);
-        status = apply_wish(from, o, &wish, node, error);
+        wish = dynq_quantize_wish(o, source);
+        status = dynq_quantize_check_wish(o, source, &wish, error);
+        status = status == DYNQ_OK ? apply_wish(from, o, &wish, node, error) : status;
     }
     if (status == DYNQ_OK) {
         status = dynq_model_check_node(model, index, error); /* K before packing, above all */

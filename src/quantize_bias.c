@@ -6,22 +6,20 @@
 #include "src/quantize.h"
 
 #include "src/error.h"
-#include "src/pack.h"
+#include "src/memory.h"
 
 #include <math.h>
 
-/* What the bias of one output takes away of the error that (code * scale - w) makes over the inputs
- * of the calibration: mean * mean^2 / (mean^2 + variance), as if columns of inputs did not depend
- * on each other. One fixed order of sums. */
-static double correction(const dynq_node *node, size_t column, const float *w,
+/* What the bias of one output takes away of the error that `restored` in the place of w makes over
+ * the inputs of the calibration: mean * mean^2 / (mean^2 + variance), as if columns of inputs did
+ * not depend on each other. One fixed order of sums. */
+static double correction(size_t k, const float *w, const float *restored,
                          const dynq_column_view *inputs)
 {
-    const size_t kpad = dynq_packed_k(node->k);
-    const double scale = (double)node->weight_scale[column], rows = (double)inputs->rows;
+    const double rows = (double)inputs->rows;
     double mean = 0.0, variance = 0.0;
-    for (size_t i = 0; i < node->k; i++) {
-        const double restored = scale * dynq_packed_code(node->packed, kpad, column, i);
-        const double error = restored - (double)w[i], input = inputs->sum[i] / rows;
+    for (size_t i = 0; i < k; i++) {
+        const double error = (double)restored[i] - (double)w[i], input = inputs->sum[i] / rows;
         mean += error * input;
         variance += error * error * fmax(0.0, inputs->sum_of_squares[i] / rows - input * input);
     }
@@ -29,41 +27,58 @@ static double correction(const dynq_node *node, size_t column, const float *w,
     return square > 0.0 ? mean * (square / (square + variance)) : 0.0;
 }
 
-dynq_status dynq_quantize_correct_bias(dynq_model *model, dynq_node *node, const float *weight,
-                                       const dynq_calibration *calibration, const char *input,
-                                       dynq_error *error)
+/* The inputs of the layer, as the calibration has them. */
+static dynq_status find_inputs(const dynq_weights_job *job, dynq_column_view *view,
+                               dynq_error *error)
 {
+    const dynq_calibration *calibration = job->options->calibration;
+    const dynq_node *node = job->node;
     if (calibration == NULL) {
         return dynq_fail(error, DYNQ_ERR_ARGUMENT,
                          "node '%s': correcting its bias needs a calibration; calibrate the model "
                          "on example data first",
                          node->name);
     }
-    dynq_column_view view = {.size = sizeof view};
-    if (dynq_calibration_columns(calibration, input, &view) != DYNQ_OK || view.rows == 0) {
+    if (dynq_calibration_columns(calibration, job->input, view) != DYNQ_OK || view->rows == 0) {
         return dynq_fail(error, DYNQ_ERR_NOT_FOUND,
                          "the calibration saw no row of value '%s'; calibrate this model with data",
-                         input);
+                         job->input);
     }
-    if (view.columns != node->k) {
+    if (view->columns != node->k) {
         return dynq_fail(error, DYNQ_ERR_SHAPE,
                          "node '%s' reads %zu columns, but the calibration has %zu of '%s': it is "
                          "of another model",
-                         node->name, node->k, view.columns, input);
+                         node->name, node->k, view->columns, job->input);
     }
-    float *bias = dynq_model_own(model, node->n, sizeof *bias);
-    if (bias == NULL) {
+    return DYNQ_OK;
+}
+
+dynq_status dynq_quantize_correct_bias(const dynq_weights_job *job, dynq_error *error)
+{
+    dynq_node *node = job->node;
+    dynq_column_view view = {.size = sizeof view};
+    dynq_status status = find_inputs(job, &view, error);
+    if (status != DYNQ_OK) {
+        return status;
+    }
+    const dynq_allocator *allocator = &job->model->allocator;
+    float *bias = dynq_model_own(job->model, node->n, sizeof *bias);
+    float *restored = dynq_alloc(allocator, node->k, sizeof *restored);
+    if (bias == NULL || restored == NULL) {
+        dynq_release(allocator, restored);
         return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a quantized model");
     }
-    for (size_t n = 0; n < node->n; n++) {
+    for (size_t n = 0; n < node->n && status == DYNQ_OK; n++) {
         const double before = node->bias == NULL ? 0.0 : (double)node->bias[n];
-        bias[n] = (float)(before - correction(node, n, weight + n * node->k, &view));
+        dynq_node_dequantize(node, n, 1, restored);
+        bias[n] = (float)(before - correction(node->k, job->weight + n * node->k, restored, &view));
         if (!isfinite(bias[n])) {
-            return dynq_fail(error, DYNQ_ERR_NOT_FINITE,
-                             "node '%s': its corrected bias overflows at column %zu", node->name,
-                             n);
+            status =
+                dynq_fail(error, DYNQ_ERR_NOT_FINITE,
+                          "node '%s': its corrected bias overflows at column %zu", node->name, n);
         }
     }
-    node->bias = bias;
-    return DYNQ_OK;
+    dynq_release(allocator, restored);
+    node->bias = status == DYNQ_OK ? bias : node->bias;
+    return status;
 }

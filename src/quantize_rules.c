@@ -1,10 +1,8 @@
-/* Rules: which options hold for which node. */
+/* Rules: their words, what they may hold, and how one adds to another. */
 #include "src/quantize.h"
 
 #include "src/error.h"
-#include "src/options.h"
 
-#include <fnmatch.h>
 #include <string.h>
 
 const char *dynq_weight_granularity_name(dynq_weight_granularity granularity)
@@ -21,8 +19,23 @@ const char *dynq_weight_granularity_name(dynq_weight_granularity granularity)
     return NULL;
 }
 
+dynq_precision dynq_precision_of(dynq_format weights)
+{
+    switch (weights) {
+    case DYNQ_FORMAT_FP32:
+    case DYNQ_FORMAT_FP16:
+    case DYNQ_FORMAT_BF16: return DYNQ_PRECISION_FP32;
+    case DYNQ_FORMAT_INT16: return DYNQ_PRECISION_INT16;
+    case DYNQ_FORMAT_INT8:
+    case DYNQ_FORMAT_INT4:
+    case DYNQ_FORMAT_INT2: return DYNQ_PRECISION_INT8;
+    case DYNQ_FORMAT_FP64: break;
+    }
+    return 0;
+}
+
 typedef enum property {
-    PRECISION,
+    WEIGHTS, /* and with them the precision */
     RANGE,
     SCOPE,
     SCHEME,
@@ -31,6 +44,9 @@ typedef enum property {
     CLIP_WEIGHTS,
     CLIP_RANGES,
     CORRECT_BIAS,
+    LEVELS,
+    TABLE,
+    FEEDBACK,
     PROPERTIES
 } property;
 
@@ -41,8 +57,13 @@ typedef struct rule_word {
 } rule_word;
 
 static const rule_word rule_words[] = {
-    {"fp32", PRECISION, DYNQ_PRECISION_FP32},
-    {"int8", PRECISION, DYNQ_PRECISION_INT8},
+    {"fp32", WEIGHTS, DYNQ_FORMAT_FP32},
+    {"fp16", WEIGHTS, DYNQ_FORMAT_FP16},
+    {"bf16", WEIGHTS, DYNQ_FORMAT_BF16},
+    {"int16", WEIGHTS, DYNQ_FORMAT_INT16},
+    {"int8", WEIGHTS, DYNQ_FORMAT_INT8},
+    {"int4", WEIGHTS, DYNQ_FORMAT_INT4},
+    {"int2", WEIGHTS, DYNQ_FORMAT_INT2},
     {"static", RANGE, DYNQ_RANGE_STATIC},
     {"dynamic", RANGE, DYNQ_RANGE_DYNAMIC},
     {"segment", SCOPE, DYNQ_SCOPE_SEGMENT},
@@ -56,13 +77,27 @@ static const rule_word rule_words[] = {
     {"mse", METHOD, DYNQ_METHOD_MSE},
     {"average", METHOD, DYNQ_METHOD_AVERAGE},
     {"weights-column", WEIGHT_GRANULARITY, DYNQ_WEIGHTS_PER_COLUMN},
+    {"weights-channel", WEIGHT_GRANULARITY, DYNQ_WEIGHTS_PER_COLUMN},
     {"weights-tensor", WEIGHT_GRANULARITY, DYNQ_WEIGHTS_PER_TENSOR},
+    {"weights-group-32", WEIGHT_GRANULARITY, DYNQ_WEIGHTS_PER_GROUP_32},
+    {"weights-group-64", WEIGHT_GRANULARITY, DYNQ_WEIGHTS_PER_GROUP_64},
+    {"weights-group-128", WEIGHT_GRANULARITY, DYNQ_WEIGHTS_PER_GROUP_128},
+    {"weights-row", WEIGHT_GRANULARITY, DYNQ_WEIGHTS_PER_ROW},
+    {"weights-element", WEIGHT_GRANULARITY, DYNQ_WEIGHTS_PER_ELEMENT},
+    {"uniform", LEVELS, DYNQ_LEVELS_UNIFORM},
+    {"log", LEVELS, DYNQ_LEVELS_LOG},
+    {"clusters", LEVELS, DYNQ_LEVELS_CLUSTERS},
+    {"levels-affine", LEVELS, DYNQ_LEVELS_AFFINE},
+    {"table-tensor", TABLE, DYNQ_TABLE_PER_TENSOR},
+    {"table-panel", TABLE, DYNQ_TABLE_PER_PANEL},
     {"clip-weights", CLIP_WEIGHTS, DYNQ_SWITCH_ON},
     {"no-clip-weights", CLIP_WEIGHTS, DYNQ_SWITCH_OFF},
     {"clip-ranges", CLIP_RANGES, DYNQ_SWITCH_ON},
     {"no-clip-ranges", CLIP_RANGES, DYNQ_SWITCH_OFF},
     {"correct-bias", CORRECT_BIAS, DYNQ_SWITCH_ON},
     {"no-correct-bias", CORRECT_BIAS, DYNQ_SWITCH_OFF},
+    {"feedback", FEEDBACK, DYNQ_SWITCH_ON},
+    {"no-feedback", FEEDBACK, DYNQ_SWITCH_OFF},
 };
 
 static const rule_word *find_word(const char *text, size_t length)
@@ -85,9 +120,11 @@ static dynq_status parse_values(const char *text, const char *list, int values[P
         if (word == NULL) {
             return dynq_fail(
                 error, DYNQ_ERR_ARGUMENT,
-                "rule '%s': '%.*s' is not one of fp32, int8, static, dynamic, segment, tensor, "
-                "row, affine, symmetric, max, entropy, percentile, mse, average, weights-column, "
-                "weights-tensor, [no-]clip-weights, [no-]clip-ranges, [no-]correct-bias",
+                "rule '%s': '%.*s' is not one of fp32, fp16, bf16, int16, int8, int4, int2, "
+                "static, dynamic, segment, tensor, row, affine, symmetric, max, entropy, "
+                "percentile, mse, average, weights-(column, channel, tensor, group-32, group-64, "
+                "group-128, row, element), uniform, log, clusters, levels-affine, table-tensor, "
+                "table-panel, [no-](clip-weights, clip-ranges, correct-bias, feedback)",
                 text, length > 40 ? 40 : (int)length, next);
         }
         if (values[word->property] != 0) {
@@ -124,7 +161,7 @@ dynq_status dynq_quantize_rule_parse(const char *text, char *buffer, size_t buff
     buffer[length] = '\0';
     *rule = (dynq_quantize_rule){
         .pattern = buffer,
-        .precision = (dynq_precision)values[PRECISION],
+        .precision = dynq_precision_of((dynq_format)values[WEIGHTS]),
         .range = (dynq_range_kind)values[RANGE],
         .scope = (dynq_scope)values[SCOPE],
         .scheme = (dynq_scheme)values[SCHEME],
@@ -133,109 +170,50 @@ dynq_status dynq_quantize_rule_parse(const char *text, char *buffer, size_t buff
         .clip_weights = (dynq_switch)values[CLIP_WEIGHTS],
         .clip_ranges = (dynq_switch)values[CLIP_RANGES],
         .correct_bias = (dynq_switch)values[CORRECT_BIAS],
+        .weights = (dynq_format)values[WEIGHTS],
+        .levels = (dynq_levels)values[LEVELS],
+        .table = (dynq_table_scope)values[TABLE],
+        .feedback = (dynq_switch)values[FEEDBACK],
     };
     return DYNQ_OK;
 }
 
-/* Each is one of its enumeration, or 0. */
-static bool known_values(const dynq_quantize_rule *rule)
+/* Precision and weights are of their enumerations, or 0, and go together. */
+static bool known_weights(const dynq_quantize_rule *rule)
 {
+    const dynq_precision precision = dynq_precision_of(rule->weights);
     return (rule->precision == 0 || dynq_precision_name(rule->precision) != NULL) &&
-           (rule->range == 0 || dynq_range_kind_name(rule->range) != NULL) &&
+           (rule->weights == 0 || precision != 0) &&
+           (rule->precision == 0 || rule->weights == 0 || rule->precision == precision);
+}
+
+bool dynq_quantize_rule_known(const dynq_quantize_rule *rule)
+{
+    return known_weights(rule) && (rule->range == 0 || dynq_range_kind_name(rule->range) != NULL) &&
            (rule->scope == 0 || dynq_scope_name(rule->scope) != NULL) &&
            (rule->scheme == 0 || dynq_scheme_name(rule->scheme) != NULL) &&
            (rule->method == 0 || dynq_calibration_method_name(rule->method) != NULL) &&
-           rule->weight_granularity <= DYNQ_WEIGHTS_PER_TENSOR &&
+           (rule->weight_granularity == 0 ||
+            dynq_weight_granularity_name(rule->weight_granularity) != NULL) &&
+           (rule->levels == 0 || dynq_levels_name(rule->levels) != NULL) &&
+           (rule->table == 0 || dynq_table_scope_name(rule->table) != NULL) &&
            rule->clip_weights <= DYNQ_SWITCH_OFF && rule->clip_ranges <= DYNQ_SWITCH_OFF &&
-           rule->correct_bias <= DYNQ_SWITCH_OFF;
+           rule->correct_bias <= DYNQ_SWITCH_OFF && rule->feedback <= DYNQ_SWITCH_OFF;
 }
 
-static bool applies(const dynq_quantize_rule *rule, const dynq_node *node)
+bool dynq_quantize_rule_about_linear(const dynq_quantize_rule *rule)
 {
-    return dynq_op_has_precision(node->op) && fnmatch(rule->pattern, node->name, 0) == 0;
+    return rule->range != 0 || rule->scope != 0 || rule->scheme != 0 || rule->method != 0 ||
+           rule->weight_granularity != 0 || rule->clip_weights != 0 || rule->clip_ranges != 0 ||
+           rule->correct_bias != 0 || rule->levels != 0 || rule->table != 0 || rule->feedback != 0;
 }
 
-static dynq_status check_rule(const dynq_model *model, const dynq_quantize_rule *rule, size_t index,
-                              dynq_error *error)
+void dynq_quantize_rule_add(dynq_quantize_rule *wish, const dynq_quantize_rule *rule)
 {
-    if (rule->pattern == NULL || !known_values(rule)) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "rule %zu has no pattern or an unknown value",
-                         index);
+    if (rule->precision != 0 || rule->weights != 0) {
+        wish->weights = rule->weights != 0 ? rule->weights : dynq_format_of(rule->precision);
+        wish->precision = dynq_precision_of(wish->weights);
     }
-    const bool about_linear = rule->range != 0 || rule->scope != 0 || rule->scheme != 0 ||
-                              rule->method != 0 || rule->weight_granularity != 0 ||
-                              rule->clip_weights != 0 || rule->clip_ranges != 0 ||
-                              rule->correct_bias != 0;
-    const dynq_node *other = NULL;
-    for (size_t i = 0; i < model->node_count; i++) {
-        const dynq_node *node = &model->nodes[i];
-        if (applies(rule, node) && (node->op == DYNQ_OP_LINEAR || !about_linear)) {
-            return DYNQ_OK;
-        }
-        other = applies(rule, node) ? node : other;
-    }
-    if (other != NULL) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
-                         "rule '%s' is about ranges, weights or biases of linear layers, but node "
-                         "'%s' is none; fp32 and int8 are possible",
-                         rule->pattern, other->name);
-    }
-    return dynq_fail(error, DYNQ_ERR_NOT_FOUND,
-                     "rule '%s' matches no linear layer, embedding or attention of the model",
-                     rule->pattern);
-}
-
-/* What the options say of all nodes, as a rule. */
-static dynq_quantize_rule general_rule(const dynq_quantize_options *o)
-{
-    return (dynq_quantize_rule){.pattern = "*",
-                                .range = o->range,
-                                .scope = o->scope,
-                                .scheme = o->scheme,
-                                .method = o->method,
-                                .weight_granularity = o->weight_granularity,
-                                .clip_weights = o->clip_weights,
-                                .clip_ranges = o->clip_ranges,
-                                .correct_bias = o->correct_bias};
-}
-
-dynq_status dynq_quantize_check_options(const dynq_model *model, dynq_quantize_options *o,
-                                        dynq_error *error)
-{
-    o->range = o->range == 0 ? DYNQ_RANGE_DYNAMIC : o->range;
-    o->scope = o->scope == 0 ? DYNQ_SCOPE_SEGMENT : o->scope;
-    o->scheme = o->scheme == 0 ? DYNQ_SCHEME_AFFINE : o->scheme;
-    o->method = o->method == 0 ? DYNQ_METHOD_MAX : o->method;
-    o->weight_granularity =
-        o->weight_granularity == 0 ? DYNQ_WEIGHTS_PER_COLUMN : o->weight_granularity;
-    o->clip_weights = o->clip_weights == 0 ? DYNQ_SWITCH_OFF : o->clip_weights;
-    o->clip_ranges = o->clip_ranges == 0 ? DYNQ_SWITCH_OFF : o->clip_ranges;
-    o->correct_bias = o->correct_bias == 0 ? DYNQ_SWITCH_OFF : o->correct_bias;
-    o->clip_method = o->clip_method == 0 ? DYNQ_METHOD_MSE : o->clip_method;
-    const dynq_quantize_rule general = general_rule(o);
-    if (!known_values(&general) || dynq_calibration_method_name(o->clip_method) == NULL ||
-        (o->rules == NULL && o->rule_count > 0)) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT,
-                         "quantize options: bad range, scope, scheme, method, switch or rules");
-    }
-    for (size_t i = 0; i < model->node_count; i++) {
-        const dynq_node *node = &model->nodes[i];
-        if (dynq_op_has_precision(node->op) && node->precision == DYNQ_PRECISION_INT8) {
-            return dynq_fail(error, DYNQ_ERR_ARGUMENT,
-                             "node '%s' is INT8 already; quantize the FP32 model", node->name);
-        }
-    }
-    dynq_status status = DYNQ_OK;
-    for (size_t i = 0; i < o->rule_count && status == DYNQ_OK; i++) {
-        status = check_rule(model, &o->rules[i], i, error);
-    }
-    return status;
-}
-
-/* What `rule` says takes the place of what `wish` says. */
-static void add_rule(dynq_quantize_rule *wish, const dynq_quantize_rule *rule)
-{
-    wish->precision = rule->precision != 0 ? rule->precision : wish->precision;
     wish->range = rule->range != 0 ? rule->range : wish->range;
     wish->scope = rule->scope != 0 ? rule->scope : wish->scope;
     wish->scheme = rule->scheme != 0 ? rule->scheme : wish->scheme;
@@ -245,41 +223,7 @@ static void add_rule(dynq_quantize_rule *wish, const dynq_quantize_rule *rule)
     wish->clip_weights = rule->clip_weights != 0 ? rule->clip_weights : wish->clip_weights;
     wish->clip_ranges = rule->clip_ranges != 0 ? rule->clip_ranges : wish->clip_ranges;
     wish->correct_bias = rule->correct_bias != 0 ? rule->correct_bias : wish->correct_bias;
-}
-
-dynq_quantize_rule dynq_quantize_wish(const dynq_quantize_options *o, const dynq_node *node)
-{
-    dynq_quantize_rule wish = general_rule(o);
-    /* Positions are few, and their error is in every token. */
-    wish.precision = node->op == DYNQ_OP_POSITION ? DYNQ_PRECISION_FP32 : DYNQ_PRECISION_INT8;
-    wish.pattern = node->name;
-    wish.method = 0;
-    for (size_t i = 0; i < o->rule_count; i++) {
-        if (applies(&o->rules[i], node)) {
-            add_rule(&wish, &o->rules[i]);
-        }
-    }
-    if (wish.method == 0) {
-        wish.method = wish.range == DYNQ_RANGE_STATIC ? o->method : o->clip_method;
-    }
-    return wish;
-}
-
-dynq_status dynq_quantize_resolve(const dynq_model *model, const dynq_quantize_options *options,
-                                  size_t index, dynq_quantize_rule *resolved, dynq_error *error)
-{
-    dynq_quantize_options o;
-    if (model == NULL || resolved == NULL || index >= model->node_count ||
-        !dynq_options_copy(&o, sizeof o, options)) {
-        return dynq_fail(error, DYNQ_ERR_ARGUMENT, "quantize: no model, node, options or result");
-    }
-    const dynq_status status = dynq_quantize_check_options(model, &o, error);
-    if (status != DYNQ_OK) {
-        return status;
-    }
-    *resolved = (dynq_quantize_rule){.pattern = model->nodes[index].name};
-    if (dynq_op_has_precision(model->nodes[index].op)) {
-        *resolved = dynq_quantize_wish(&o, &model->nodes[index]);
-    }
-    return DYNQ_OK;
+    wish->levels = rule->levels != 0 ? rule->levels : wish->levels;
+    wish->table = rule->table != 0 ? rule->table : wish->table;
+    wish->feedback = rule->feedback != 0 ? rule->feedback : wish->feedback;
 }

@@ -255,12 +255,12 @@ Test(quantize, options_that_are_wrong)
     dynq_model *from = samples_fp32(NULL), *model = NULL;
     const dynq_quantize_rule odd[] = {
         {.pattern = NULL, .precision = DYNQ_PRECISION_FP32},
-        {.pattern = "*", .precision = (dynq_precision)3},
+        {.pattern = "*", .precision = (dynq_precision)4},
         {.pattern = "*", .range = (dynq_range_kind)3},
         {.pattern = "*", .scope = (dynq_scope)4},
         {.pattern = "*", .scheme = (dynq_scheme)3},
         {.pattern = "*", .method = (dynq_calibration_method)6},
-        {.pattern = "*", .weight_granularity = (dynq_weight_granularity)3},
+        {.pattern = "*", .weight_granularity = (dynq_weight_granularity)8},
         {.pattern = "*", .clip_weights = (dynq_switch)3},
         {.pattern = "*", .clip_ranges = (dynq_switch)3},
         {.pattern = "*", .correct_bias = (dynq_switch)-1}};
@@ -276,7 +276,7 @@ Test(quantize, options_that_are_wrong)
         {.size = sizeof(dynq_quantize_options), .scheme = (dynq_scheme)3},
         {.size = sizeof(dynq_quantize_options), .method = (dynq_calibration_method)99},
         {.size = sizeof(dynq_quantize_options), .clip_method = (dynq_calibration_method)6},
-        {.size = sizeof(dynq_quantize_options), .weight_granularity = (dynq_weight_granularity)3},
+        {.size = sizeof(dynq_quantize_options), .weight_granularity = (dynq_weight_granularity)8},
         {.size = sizeof(dynq_quantize_options), .clip_weights = (dynq_switch)3},
         {.size = sizeof(dynq_quantize_options), .clip_ranges = (dynq_switch)3},
         {.size = sizeof(dynq_quantize_options), .correct_bias = (dynq_switch)3},

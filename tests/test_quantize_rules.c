@@ -12,7 +12,9 @@ static bool same_values(const dynq_quantize_rule *a, const dynq_quantize_rule *b
     return a->precision == b->precision && a->range == b->range && a->scope == b->scope &&
            a->scheme == b->scheme && a->method == b->method &&
            a->weight_granularity == b->weight_granularity && a->clip_weights == b->clip_weights &&
-           a->clip_ranges == b->clip_ranges && a->correct_bias == b->correct_bias;
+           a->clip_ranges == b->clip_ranges && a->correct_bias == b->correct_bias &&
+           a->weights == b->weights && a->levels == b->levels && a->table == b->table &&
+           a->feedback == b->feedback;
 }
 
 Test(quantize_rules, words)
@@ -21,9 +23,42 @@ Test(quantize_rules, words)
         const char *text;
         dynq_quantize_rule rule;
     } cases[] = {
-        {"*=fp32", {.pattern = "*", .precision = DYNQ_PRECISION_FP32}},
+        {"*=fp32", {.pattern = "*", .precision = DYNQ_PRECISION_FP32, .weights = DYNQ_FORMAT_FP32}},
+        {"*=fp16", {.pattern = "*", .precision = DYNQ_PRECISION_FP32, .weights = DYNQ_FORMAT_FP16}},
+        {"*=bf16", {.pattern = "*", .precision = DYNQ_PRECISION_FP32, .weights = DYNQ_FORMAT_BF16}},
+        {"*=int16",
+         {.pattern = "*", .precision = DYNQ_PRECISION_INT16, .weights = DYNQ_FORMAT_INT16}},
         {"fc1=int8,static",
-         {.pattern = "fc1", .precision = DYNQ_PRECISION_INT8, .range = DYNQ_RANGE_STATIC}},
+         {.pattern = "fc1",
+          .precision = DYNQ_PRECISION_INT8,
+          .range = DYNQ_RANGE_STATIC,
+          .weights = DYNQ_FORMAT_INT8}},
+        {"*=int4,clusters,table-panel,weights-group-32,feedback",
+         {.pattern = "*",
+          .precision = DYNQ_PRECISION_INT8,
+          .weight_granularity = DYNQ_WEIGHTS_PER_GROUP_32,
+          .weights = DYNQ_FORMAT_INT4,
+          .levels = DYNQ_LEVELS_CLUSTERS,
+          .table = DYNQ_TABLE_PER_PANEL,
+          .feedback = DYNQ_SWITCH_ON}},
+        {"*=int2,log,table-tensor,weights-group-64,no-feedback",
+         {.pattern = "*",
+          .precision = DYNQ_PRECISION_INT8,
+          .weight_granularity = DYNQ_WEIGHTS_PER_GROUP_64,
+          .weights = DYNQ_FORMAT_INT2,
+          .levels = DYNQ_LEVELS_LOG,
+          .table = DYNQ_TABLE_PER_TENSOR,
+          .feedback = DYNQ_SWITCH_OFF}},
+        {"x=uniform,weights-group-128",
+         {.pattern = "x",
+          .weight_granularity = DYNQ_WEIGHTS_PER_GROUP_128,
+          .levels = DYNQ_LEVELS_UNIFORM}},
+        {"x=levels-affine,weights-row",
+         {.pattern = "x",
+          .weight_granularity = DYNQ_WEIGHTS_PER_ROW,
+          .levels = DYNQ_LEVELS_AFFINE}},
+        {"x=weights-element", {.pattern = "x", .weight_granularity = DYNQ_WEIGHTS_PER_ELEMENT}},
+        {"x=weights-channel", {.pattern = "x", .weight_granularity = DYNQ_WEIGHTS_PER_COLUMN}},
         {"a=b=dynamic", {.pattern = "a=b", .range = DYNQ_RANGE_DYNAMIC}},
         {"[a-c]?*=segment", {.pattern = "[a-c]?*", .scope = DYNQ_SCOPE_SEGMENT}},
         {"x=entropy", {.pattern = "x", .method = DYNQ_METHOD_ENTROPY}},
@@ -69,7 +104,12 @@ Test(quantize_rules, texts_that_are_wrong)
         {"fc1", "expected GLOB=VALUE"},
         {"=fp32", "expected GLOB=VALUE"},
         {"fc1=", "'' is not one of"},
-        {"fc1=fp16", "'fp16'"},
+        {"fc1=fp64", "'fp64'"},
+        {"fc1=int4,int2", "'int2' is given beside"},
+        {"fc1=clusters,log", "'log' is given beside"},
+        {"fc1=table-panel,table-tensor", "'table-tensor' is given beside"},
+        {"fc1=weights-group-48", "'weights-group-48'"},
+        {"fc1=weights-row,weights-group-32", "'weights-group-32' is given beside"},
         {"fc1=fp32,", "'' is not one of"},
         {"fc1=,fp32", "'' is not one of"},
         {"fc1=FP32", "'FP32'"},
@@ -79,7 +119,7 @@ Test(quantize_rules, texts_that_are_wrong)
         {"fc1=mse,max", "'max' is given beside"},
         {"fc1=clip-weights,no-clip-weights", "'no-clip-weights' is given beside"},
         {"fc1=weights-tensor,weights-column", "'weights-column' is given beside"},
-        {"fc1=no-mse", "[no-]clip-weights, [no-]clip-ranges, [no-]correct-bias"},
+        {"fc1=no-mse", "[no-](clip-weights, clip-ranges, correct-bias, feedback)"},
         {"fc1=int8,fp32", "'fp32' is given beside"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {

@@ -1,4 +1,4 @@
-/* Quantizing a model: FP32 in, INT8 out. */
+/* Quantizing a model: FP32 in, INT8 and what lies beside it out. */
 #ifndef DYNQ_QUANTIZE_H
 #define DYNQ_QUANTIZE_H
 
@@ -87,8 +87,9 @@ typedef struct dynq_quantize_options {
     dynq_calibration_method method;      /* 0: max */
     double percentile;                   /* of that method; 0: 99.99 */
     dynq_weight_granularity weight_granularity; /* 0: per column */
-    dynq_switch clip_weights; /* on: the scale of each column with the least squared error of its
-                               * weights, which clips the largest ones; 0: off */
+    dynq_switch clip_weights; /* on: scales with the least squared error of the weights that share
+                               * them, which clips the largest ones; off: scales by the largest
+                               * weight; 0: on for INT4, INT2 and groups, otherwise off */
     dynq_switch clip_ranges;  /* on: a dynamic range is cut to what `clip_method` chooses from the
                                * calibration, so that one outlier does not cost all others; 0: off */
     dynq_calibration_method clip_method; /* 0: mse */
@@ -101,7 +102,7 @@ typedef struct dynq_quantize_options {
     dynq_model *twin; /* an earlier result for the very same `model`, or NULL: codes of weights and
                        * tables that would be the same again are its own, which saves their memory
                        * and time; a reference is kept. The new model is as it would be without */
-    dynq_format weights;    /* of linear layers, and with them their precision; 0: INT8 */
+    dynq_format weights;    /* as a rule for all nodes but positions, which stay in FP32; 0: INT8 */
     dynq_levels levels;     /* of INT4 and INT2; 0: uniform */
     dynq_table_scope table; /* what shares them; 0: the tensor where levels are uniform or log, a
                              * panel where they are clusters */
@@ -119,15 +120,15 @@ typedef struct dynq_quantize_options {
     size_t trained_count;
 } dynq_quantize_options;
 
-/* Makes an INT8 model: weights of linear layers to s8 with one scale per output column (max|w| /
- * 127), packed; tables of embeddings to s8 with one scale per row (max|row| / 127), those of
- * positions only where a rule says int8; attention to INT8 products. Nodes that rules leave in FP32
- * keep their weights. Attachments are copied. `options` may be NULL. `model` is not changed and may
- * be freed afterwards. Errors: DYNQ_ERR_ARGUMENT (already quantized; static without calibration; a
- * rule about ranges for nodes without), DYNQ_ERR_NOT_FOUND (a rule that matches nothing; a value
- * without calibration data), DYNQ_ERR_LIMIT (K over DYNQ_MAX_INT8_K; a group larger
- * than K; more clusters than weights that share them), DYNQ_ERR_UNSUPPORTED (what can only be
- * simulated), DYNQ_ERR_NOT_FINITE, DYNQ_ERR_MEMORY. */
+/* Makes an INT8 model, unless options say otherwise: weights of linear layers to s8 with one scale
+ * per output column (max|w| / 127), packed; tables of embeddings to s8 with one scale per row
+ * (max|row| / 127), those of positions only where a rule says int8; attention to INT8 products.
+ * Nodes that rules leave in FP32 keep their weights. Attachments are copied. `options` may be NULL.
+ * `model` is not changed and may be freed afterwards. Errors: DYNQ_ERR_ARGUMENT (already quantized;
+ * static without calibration; a rule about ranges for nodes without), DYNQ_ERR_NOT_FOUND (a rule
+ * that matches nothing; a value without calibration data), DYNQ_ERR_LIMIT (K over DYNQ_MAX_INT8_K;
+ * a group larger than K; more clusters than weights that share them; clusters not 2 to 256),
+ * DYNQ_ERR_UNSUPPORTED (what can only be simulated), DYNQ_ERR_NOT_FINITE, DYNQ_ERR_MEMORY. */
 DYNQ_API dynq_status dynq_quantize(const dynq_model *model, const dynq_quantize_options *options,
                                    dynq_model **quantized, dynq_error *error);
 
