@@ -1,5 +1,6 @@
 /* AVX2 without any dot-product instruction. */
 #include "kernels/lanes_avx2.h"
+#include "kernels/codes_avx2.h"
 #include "kernels/float_lanes.h"
 #include "kernels/row_lanes.h"
 #include "kernels/pool_lanes.h"
@@ -16,10 +17,14 @@
 /* One row by four panels: 8 sums, q and |q|, a weight, a product and the ones in 16 registers. The
  * work on q counts little when it serves four panels: with more rows by fewer panels, or with the
  * weights widened to 16 bits, there are more instructions to a product. */
-#define S8_ROWS      1
-#define S8_MANY_ROWS 1
-#define S8_SLOW_ROWS 0
-#define S8_COLUMNS   64
+#define S8_ROWS          1
+#define S8_MANY_ROWS     1
+#define S8_SLOW_ROWS     0
+#define S8_COLUMNS       64
+#define CODES_PANELS     1
+#define S8_GROUP_PANELS  1
+#define S8_GROUP_ROWS    1
+#define S8_GROUP_COLUMNS 32
 
 /* The sums are of (q - 128) * w: |q - 128| is an unsigned byte again and its sign can move to the
  * weight, and then the 16-bit sums of vpmaddubsw cannot saturate: 2 * 128 * 127 < 32768. */
@@ -74,6 +79,13 @@ static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t co
 {
     (void)rows;
     s8_across(1, 4, 1, c, row, columns, out);
+}
+
+static void s8_group_rows(size_t rows, s8_columns *c, const s8_groups *s, size_t row,
+                          size_t columns)
+{
+    (void)rows;
+    s8_group_across(8, 1, 2, c, s, row, columns);
 }
 
 #define ATTENTION_GROUPS      1

@@ -1,5 +1,6 @@
 /* AVX-512 with VNNI: 64 products of bytes in an instruction. */
 #include "kernels/lanes_avx512.h"
+#include "kernels/codes_avx512.h"
 #include "kernels/float_lanes.h"
 #include "kernels/row_lanes.h"
 #include "kernels/pool_lanes.h"
@@ -13,11 +14,15 @@
 #define GEMM_F32_WIDE_ROWS 6 /* 24 accumulators, 4 weights and a broadcast in 32 registers */
 #include "kernels/gemm_f32_lanes.h"
 
-#define S8_ROWS      12 /* by two panels: 24 sums, 2 weights and a broadcast in 32 registers */
-#define S8_MANY_ROWS 6  /* by four panels */
-#define S8_SLOW_ROWS 0
-#define S8_COLUMNS   64
-#define S8_OFFSET    0
+#define S8_ROWS          12 /* by two panels: 24 sums, 2 weights and a broadcast in 32 registers */
+#define S8_MANY_ROWS     6  /* by four panels */
+#define S8_SLOW_ROWS     0
+#define S8_COLUMNS       64
+#define CODES_PANELS     4
+#define S8_GROUP_PANELS  4
+#define S8_GROUP_ROWS    6
+#define S8_GROUP_COLUMNS 32
+#define S8_OFFSET        0
 
 typedef __m512i dot_codes;
 
@@ -62,6 +67,19 @@ static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t co
     case 10: s8_across(10, 2, 1, c, row, columns, out); break;
     case 11: s8_across(11, 2, 1, c, row, columns, out); break;
     default: s8_across(12, 2, 1, c, row, columns, out); break;
+    }
+}
+
+static void s8_group_rows(size_t rows, s8_columns *c, const s8_groups *s, size_t row,
+                          size_t columns)
+{
+    switch (rows) {
+    case 1: s8_group_across(8, 1, 4, c, s, row, columns); break;
+    case 2: s8_group_across(8, 2, 4, c, s, row, columns); break;
+    case 3: s8_group_across(8, 3, 2, c, s, row, columns); break;
+    case 4: s8_group_across(8, 4, 2, c, s, row, columns); break;
+    case 5: s8_group_across(8, 5, 2, c, s, row, columns); break;
+    default: s8_group_across(8, 6, 2, c, s, row, columns); break;
     }
 }
 

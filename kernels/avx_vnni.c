@@ -1,5 +1,6 @@
 /* AVX-VNNI: 32 products of bytes in an instruction, VEX-encoded, for CPUs without AVX-512. */
 #include "kernels/lanes_avx2.h"
+#include "kernels/codes_avx2.h"
 #include "kernels/float_lanes.h"
 #include "kernels/row_lanes.h"
 #include "kernels/pool_lanes.h"
@@ -12,10 +13,14 @@
     1 /* 8 accumulators, and of more rows 6 by 1 panel: 12, of 16 registers */
 #include "kernels/gemm_f32_lanes.h"
 
-#define S8_ROWS      6 /* by one panel: 12 sums, 2 weights and a broadcast in 16 registers */
-#define S8_MANY_ROWS 6
-#define S8_SLOW_ROWS 4  /* 8 sums are too few for the latency of the instruction */
-#define S8_COLUMNS   16 /* as wide as a tile */
+#define S8_ROWS          6 /* by one panel: 12 sums, 2 weights and a broadcast in 16 registers */
+#define S8_MANY_ROWS     6
+#define S8_SLOW_ROWS     4  /* 8 sums are too few for the latency of the instruction */
+#define S8_COLUMNS       16 /* as wide as a tile */
+#define CODES_PANELS     2
+#define S8_GROUP_PANELS  1
+#define S8_GROUP_ROWS    3
+#define S8_GROUP_COLUMNS 16
 #include "kernels/gemm_s8_ymm.h"
 
 static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t columns,
@@ -28,6 +33,16 @@ static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t co
     case 4: s8_across(4, 1, 1, c, row, columns, out); break;
     case 5: s8_across(5, 1, 1, c, row, columns, out); break;
     default: s8_across(6, 1, 1, c, row, columns, out); break;
+    }
+}
+
+static void s8_group_rows(size_t rows, s8_columns *c, const s8_groups *s, size_t row,
+                          size_t columns)
+{
+    switch (rows) {
+    case 1: s8_group_across(8, 1, 2, c, s, row, columns); break;
+    case 2: s8_group_across(8, 2, 1, c, s, row, columns); break;
+    default: s8_group_across(8, 3, 1, c, s, row, columns); break;
     }
 }
 

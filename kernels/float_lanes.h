@@ -74,14 +74,15 @@ static inline range_lanes range_row_end(dynq_range_bits *range, size_t step, siz
 typedef enum epilogue_input {
     EPILOGUE_SUMS,           /* of a linear layer in INT8 */
     EPILOGUE_CORRECTED_SUMS, /* the zero point has been taken out of them */
-    EPILOGUE_PRODUCTS        /* of a linear layer in FP32 */
+    EPILOGUE_PRODUCTS,       /* of a linear layer in FP32 */
+    EPILOGUE_GROUPS          /* of a linear layer in INT8 whose groups have been added up */
 } epilogue_input;
 
 typedef struct epilogue_source {
     const int32_t *sums;
     const float *products;
     size_t stride;
-    const dynq_dequantize *dequantize; /* of sums */
+    const dynq_dequantize *dequantize; /* of sums and of groups */
 } epilogue_source;
 
 /* One row of it. */
@@ -103,15 +104,20 @@ LANES_INLINE epilogue_row epilogue_row_at(const epilogue_input input, const epil
                       .residual =
                           e->residual == NULL ? NULL : e->residual + row * e->residual_stride,
                       .y = e->y + row * e->y_stride};
-    if (input == EPILOGUE_PRODUCTS) {
+    if (input == EPILOGUE_PRODUCTS || input == EPILOGUE_GROUPS) {
         r.products = source->products + row * source->stride;
+    }
+    if (input == EPILOGUE_PRODUCTS) {
         return r;
     }
     const dynq_dequantize *d = source->dequantize;
-    r.sums = source->sums + row * source->stride;
     r.column_scale = d->column_scale;
-    r.column_sum = d->column_sum;
     r.scale = lanes_set(d->row_scale[row * d->row_step]);
+    if (input == EPILOGUE_GROUPS) {
+        return r;
+    }
+    r.sums = source->sums + row * source->stride;
+    r.column_sum = d->column_sum;
     r.zero = lanes_set_s32(d->row_zero[row * d->row_step]);
     return r;
 }
@@ -124,12 +130,15 @@ LANES_INLINE lanes_f32 epilogue_value(const epilogue_input input, const epilogue
     if (input == EPILOGUE_PRODUCTS) {
         return lanes_add(bias, lanes_load(row->products + column, count));
     }
+    const lanes_f32 scale = lanes_mul(row->scale, lanes_load(row->column_scale + column, count));
+    if (input == EPILOGUE_GROUPS) {
+        return lanes_fma(lanes_load(row->products + column, count), scale, bias);
+    }
     lanes_s32 acc = lanes_load_s32(row->sums + column, count);
     if (input == EPILOGUE_SUMS) {
         const lanes_s32 column_sum = lanes_load_s32(row->column_sum + column, count);
         acc = lanes_sub_s32(acc, lanes_mul_s32(row->zero, column_sum));
     }
-    const lanes_f32 scale = lanes_mul(row->scale, lanes_load(row->column_scale + column, count));
     return lanes_fma(lanes_from_s32(acc), scale, bias);
 }
 

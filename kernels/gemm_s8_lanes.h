@@ -1,369 +1,12 @@
-/* The INT8 product, written once over the lanes: tiles whose sums stay in registers from the zero
- * point's share to the float that is stored. Include after a lanes header and a definition of
- *
- *   S8_ROWS       rows of the tallest tile
- *   S8_MANY_ROWS  rows of a tile where one tile is not enough for all
- *   S8_COLUMNS    16 to 64: columns that all tiles pass before the next, so that their weights
- *                 stay in L1
- *   S8_SLOW_ROWS  0: tiles are about equally tall. Or a number of rows whose tile is slow: tiles
- *                 are as tall as they may be, and a rest, unless that were so many rows
- *   S8_OFFSET     what dot_broadcast takes from every code: 0, or 128 where an instruction
- *                 multiplies signed bytes with signed bytes
- *   dot_codes     four codes of a row, repeated in all lanes
- *   dot_broadcast (const uint8_t *q): dot_codes
- *   dot_weights   (const int8_t *w): lanes_s32, a row of a panel
- *   dot_add       (lanes_s32 acc, dot_codes q, lanes_s32 w): acc + the four products in each lane
- *
- * and define s8_tile_rows afterwards, which says what tiles the registers hold. */
+/* The INT8 product: which tiles pass over which weights, and what is fetched ahead. Include after a
+ * lanes header and the definitions that gemm_s8_tile_lanes.h asks for, and define s8_tile_rows and
+ * s8_group_rows afterwards. */
 #ifndef DYNQ_KERNELS_GEMM_S8_LANES_H
 #define DYNQ_KERNELS_GEMM_S8_LANES_H
 
-#include "kernels/float_lanes.h"
-#include "kernels/ref_codes.h"
-
-enum {
-    S8_TURNS = 4,       /* most steps along k that a tile has under way in sums of their own */
-    S8_BLOCK_ROWS = 96, /* rows that pass while four panels stay in the cache */
-    S8_STREAM = 1024,   /* bytes of a panel that are fetched ahead where a tile streams them */
-    S8_FAR_STREAM = 4096,
-    S8_L1_SHARE = 32768 /* a tile's weights up to here leave room for the next tile's in L1 */
-};
-
-/* What happens on the way to y: scale and bias, alike for all rows, with or without a range; or
- * anything. */
-typedef enum s8_kind { S8_ANY, S8_PLAIN, S8_PLAIN_UNRANGED } s8_kind;
-
-/* Where the sums of a tile go if not to y. */
-typedef struct s8_sums {
-    int32_t *sums; /* [rows][stride]; NULL: to y */
-    size_t stride;
-} s8_sums;
-
-/* A block of up to four panels: what its tiles begin with, end with and fetch ahead. */
-typedef struct s8_columns {
-    _Alignas(64) int32_t start[TILE_COLUMNS]; /* of the sums: the zero point's share, or what it is
-                                               * multiplied with where each row has its own */
-    _Alignas(64) float scale[TILE_COLUMNS], bias[TILE_COLUMNS];
-    const dynq_gemm_s8 *gemm;
-    const int8_t *panels;
-    size_t column;
-    s8_kind kind;
-    size_t stream;       /* bytes from a weight to the one to fetch meanwhile; 0: nothing */
-    const int8_t *ahead; /* the next block's weights, of which a tile fetches its share */
-    size_t ahead_step;   /* bytes for each step along k; 0: nothing */
-    int ahead_pairs;     /* two lines at a step */
-    range_lanes *ranges; /* of y: [rows] or [1] */
-} s8_columns;
-
-typedef struct s8_panels {
-    lanes_s32 panel[4];
-} s8_panels;
-
-/* Loops run over a constant number with the condition inside: Clang leaves a loop alone whose
- * pragma names another number than the loop has turns. */
-LANES_INLINE s8_panels s8_load(const int panels, const int8_t *w, size_t panel_size)
-{
-    s8_panels weights;
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; p++) {
-        if (p < panels) {
-            weights.panel[p] = dot_weights(w + (size_t)p * panel_size);
-        }
-    }
-    return weights;
-}
-
-LANES_INLINE s8_panels s8_multiply(const int panels, s8_panels acc, dot_codes q, const s8_panels w)
-{
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; p++) {
-        if (p < panels) {
-            acc.panel[p] = dot_add(acc.panel[p], q, w.panel[p]);
-        }
-    }
-    return acc;
-}
-
-LANES_INLINE s8_panels s8_add(const int panels, s8_panels a, const s8_panels b)
-{
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; p++) {
-        if (p < panels) {
-            a.panel[p] = lanes_add_s32(a.panel[p], b.panel[p]);
-        }
-    }
-    return a;
-}
-
-LANES_INLINE s8_panels s8_start(const int panels, const s8_columns *c, size_t row, size_t at)
-{
-    s8_panels acc;
-    const dynq_dequantize *d = &c->gemm->dequantize;
-    const int by_row = c->gemm->sums == NULL && d->row_step != 0;
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; p++) {
-        if (p < panels) {
-            acc.panel[p] = lanes_load_s32(c->start + at + 16 * p, 16);
-            if (by_row) {
-                const lanes_s32 zero = lanes_set_s32(S8_OFFSET - d->row_zero[row]);
-                acc.panel[p] = lanes_mul_s32(zero, acc.panel[p]);
-            }
-        }
-    }
-    return acc;
-}
-
-/* The way of a row's sums to y. */
-typedef struct s8_way {
-    const float *residual; /* NULL: none */
-    float *y;
-    int relu, by_row;
-    lanes_f32 row_scale;
-} s8_way;
-
-LANES_INLINE lanes_f32 s8_value(const s8_columns *c, const s8_way *way, size_t at, size_t column,
-                                lanes_s32 acc)
-{
-    lanes_f32 scale = lanes_load(c->scale + at + column, 16);
-    if (way->by_row) {
-        scale = lanes_mul(way->row_scale, scale);
-    }
-    lanes_f32 y = lanes_fma(lanes_from_s32(acc), scale, lanes_load(c->bias + at + column, 16));
-    if (way->relu) {
-        y = lanes_activate(DYNQ_ACTIVATION_RELU, y);
-    }
-    if (way->residual != NULL) {
-        y = lanes_add(y, lanes_load(way->residual + column, 16));
-    }
-    return y;
-}
-
-/* From the registers to y. All that is in memory is read before the first store, which might hide
- * it from the compiler. `kind` is a constant. */
-LANES_INLINE void s8_finish(const s8_kind kind, const int rows, const int panels,
-                            const s8_columns *c, size_t row, size_t at, const s8_panels *acc)
-{
-    const dynq_gemm_s8 *g = c->gemm;
-    const dynq_epilogue *e = &g->epilogue;
-    const size_t step = e->range_step, stride = e->y_stride, residual_stride = e->residual_stride;
-    const float *const row_scale = g->dequantize.row_scale + row;
-    range_lanes *const ranges = c->ranges;
-    const int ranged = kind != S8_PLAIN_UNRANGED && e->range != NULL;
-    range_lanes range = ranges[0];
-    const int plain = kind != S8_ANY;
-    s8_way way = {.residual = plain || e->residual == NULL
-                                  ? NULL
-                                  : e->residual + row * residual_stride + c->column + at,
-                  .y = e->y + row * stride + c->column + at,
-                  .relu = !plain && e->activation == DYNQ_ACTIVATION_RELU,
-                  .by_row = !plain && g->dequantize.row_step != 0};
-#pragma GCC unroll 12
-    for (int m = 0; m < S8_ROWS; m++) {
-        if (m < rows) {
-            if (step != 0) {
-                range = ranges[row + (size_t)m];
-            }
-            if (way.by_row) {
-                way.row_scale = lanes_set(row_scale[m]);
-            }
-#pragma GCC unroll 4
-            for (int p = 0; p < 4; p++) {
-                if (p < panels) {
-                    const size_t column = 16 * (size_t)p;
-                    const lanes_f32 y = s8_value(c, &way, at, column, acc[m].panel[p]);
-                    lanes_store(way.y + column, y, 16);
-                    if (ranged) {
-                        range = range_with(range, y, 16);
-                    }
-                }
-            }
-            way.y += stride;
-            way.residual = way.residual == NULL ? NULL : way.residual + residual_stride;
-            if (step != 0) {
-                ranges[row + (size_t)m] = range;
-            }
-        }
-    }
-    if (step == 0) {
-        ranges[0] = range;
-    }
-}
-
-LANES_INLINE void s8_store(const int rows, const int panels, const s8_sums *out, size_t at,
-                           const s8_panels *acc)
-{
-    int32_t *const sums = out->sums + at;
-    const size_t stride = out->stride;
-#pragma GCC unroll 12
-    for (int m = 0; m < S8_ROWS; m++) {
-        if (m < rows) {
-#pragma GCC unroll 4
-            for (int p = 0; p < 4; p++) {
-                if (p < panels) {
-                    lanes_store_s32(sums + (size_t)m * stride + 16 * p, acc[m].panel[p]);
-                }
-            }
-        }
-    }
-}
-
-/* Codes of a tile, by three rows for one pointer: with a pointer for each row there are more than
- * general registers. */
-typedef struct s8_codes {
-    const uint8_t *three[(S8_ROWS + 2) / 3];
-    size_t stride;
-} s8_codes;
-
-/* Hides from the compiler how the pointers hang together, or it makes one for each row again. */
-LANES_INLINE s8_codes s8_codes_hide(const int rows, s8_codes r)
-{
-#pragma GCC unroll 4
-    for (int i = 0; i < (S8_ROWS + 2) / 3; i++) {
-        if (3 * i < rows) {
-            __asm__("" : "+r"(r.three[i]));
-        }
-    }
-    return r;
-}
-
-/* One step along k. */
-LANES_INLINE void s8_step(const int rows, const int panels, s8_panels *acc, const s8_codes *r,
-                          size_t k, const s8_panels weights)
-{
-#pragma GCC unroll 12
-    for (int m = 0; m < S8_ROWS; m++) {
-        if (m < rows) {
-            const uint8_t *q = r->three[m / 3] + (size_t)(m % 3) * r->stride + k;
-            acc[m] = s8_multiply(panels, acc[m], dot_broadcast(q), weights);
-        }
-    }
-}
-
-LANES_INLINE void s8_fetch(const int panels, const int8_t *w, size_t panel_size)
-{
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; p++) {
-        if (p < panels) {
-            __builtin_prefetch(w + (size_t)p * panel_size, 0, 3);
-        }
-    }
-}
-
-LANES_INLINE void s8_fetch_ahead(const s8_columns *c, const int8_t *ahead)
-{
-    const int always = S8_ROWS == 1; /* Clang spills sums around a branch in so full a tile */
-    if (always || c->ahead_step != 0) {
-        __builtin_prefetch(ahead, 0, 2);
-        if (always || c->ahead_pairs) {
-            __builtin_prefetch(ahead + 64, 0, 2);
-        }
-    }
-}
-
-/* Rows from `row` on, panels from column `at` of the block on. `rows`, `panels` and `turns` are
- * constants where it is called, so that the sums stay in registers. Few rows take several turns of
- * k at a time, each with sums of its own, to have enough under way for the latency of the
- * instruction. */
-LANES_INLINE void s8_tile(const int rows, const int panels, const int turns, const s8_columns *c,
-                          size_t row, size_t at, const s8_sums *out)
-{
-    const dynq_gemm_s8 *g = c->gemm;
-    const size_t panel_size = g->kpad * 16, stream = c->stream, stride = g->q_stride;
-    const int8_t *w = c->panels + at * g->kpad, *ahead = c->ahead;
-    s8_codes r = {.stride = stride};
-    s8_panels acc[S8_TURNS][S8_ROWS] = {0};
-    for (int i = 0; i < (S8_ROWS + 2) / 3; i++) {
-        r.three[i] = g->q + (row + 3 * (size_t)i) * stride;
-    }
-#pragma GCC unroll 12
-    for (int m = 0; m < S8_ROWS; m++) {
-        if (m < rows) {
-            acc[0][m] = s8_start(panels, c, row + (size_t)m, at);
-        }
-    }
-    for (const int8_t *end = w + panel_size; w < end; w += 64 * turns) {
-        r = s8_codes_hide(rows, r);
-#pragma GCC unroll 4
-        for (int t = 0; t < S8_TURNS; t++) {
-            if (t < turns) {
-                const s8_panels weights = s8_load(panels, w + 64 * t, panel_size);
-                if (rows > 1 && stream != 0) {
-                    s8_fetch(panels, w + 64 * t + stream, panel_size);
-                }
-                s8_step(rows, panels, acc[t], &r, 4 * (size_t)t, weights);
-            }
-        }
-        if (turns == 1) {
-            s8_fetch_ahead(c, ahead);
-            ahead += c->ahead_step;
-        }
-        for (int i = 0; i < (S8_ROWS + 2) / 3; i++) {
-            r.three[i] += 4 * turns;
-        }
-    }
-#pragma GCC unroll 4
-    for (int t = 1; t < S8_TURNS; t++) {
-#pragma GCC unroll 12
-        for (int m = 0; m < S8_ROWS; m++) {
-            if (t < turns && m < rows) {
-                acc[0][m] = s8_add(panels, acc[0][m], acc[t][m]);
-            }
-        }
-    }
-    if (out->sums != NULL) {
-        s8_store(rows, panels, out, at, acc[0]);
-    } else if (c->kind == S8_PLAIN) {
-        s8_finish(S8_PLAIN, rows, panels, c, row, at, acc[0]);
-    } else if (c->kind == S8_PLAIN_UNRANGED) {
-        s8_finish(S8_PLAIN_UNRANGED, rows, panels, c, row, at, acc[0]);
-    } else {
-        s8_finish(S8_ANY, rows, panels, c, row, at, acc[0]);
-    }
-}
-
-/* Some rows by all columns of a block, in tiles of `panels`, what is left one panel at a time. */
-LANES_INLINE void s8_across(const int rows, const int panels, const int turns, const s8_columns *c,
-                            size_t row, size_t columns, const s8_sums *out)
-{
-    const size_t width = 16 * (size_t)panels;
-    size_t at = 0;
-    for (; at + width <= columns; at += width) {
-        s8_tile(rows, panels, turns, c, row, at, out);
-    }
-    for (; panels > 1 && at < columns; at += 16) {
-        s8_tile(rows, 1, rows <= 3 ? 4 : rows <= 6 ? 2 : 1, c, row, at, out);
-    }
-}
-
-/* `rows` (1 to S8_ROWS) by `columns` (16 to 64, whole panels): s8_across with the constants that
- * suit the registers. Not inline: GCC would keep constants of the loops around it in registers that
- * the sums need. */
-__attribute__((noinline)) static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row,
-                                                   size_t columns, const s8_sums *out);
-
-#if S8_OFFSET != 0
-/* What sums of (q - S8_OFFSET) * w lack to those of q * w. */
-static void s8_correction(const s8_columns *c, size_t columns, int32_t *correction)
-{
-    static const uint8_t ones[4] = {S8_OFFSET + 1, S8_OFFSET + 1, S8_OFFSET + 1, S8_OFFSET + 1};
-    const dot_codes one = dot_broadcast(ones);
-    const size_t kpad = c->gemm->kpad;
-    for (size_t i = 0; i < columns; i += 16) {
-        const int8_t *w = c->panels + i * kpad;
-        lanes_s32 sum = lanes_set_s32(0);
-        for (size_t k = 0; k < kpad; k += 4) {
-            sum = dot_add(sum, one, dot_weights(w + k * 16));
-        }
-        lanes_store_s32(correction + i, lanes_mul_s32(sum, lanes_set_s32(S8_OFFSET)));
-    }
-}
-#else
-static void s8_correction(const s8_columns *c, size_t columns, int32_t *correction)
-{
-    (void)c;
-    memset(correction, 0, columns * sizeof *correction);
-}
-#endif
+#include "kernels/gemm_codes_lanes.h"
+#include "kernels/gemm_groups_lanes.h"
+#include "kernels/gemm_s8_tile_lanes.h"
 
 /* The constants of a block; lanes past the last column are zeros that nobody looks at. */
 static void s8_columns_prepare(s8_columns *c, size_t columns)
@@ -371,9 +14,13 @@ static void s8_columns_prepare(s8_columns *c, size_t columns)
     const dynq_gemm_s8 *g = c->gemm;
     const dynq_dequantize *d = &g->dequantize;
     const float *bias = g->epilogue.bias;
-    c->panels = g->panels + c->column * g->kpad;
+    c->panels = g->panels + c->column / 16 * dynq_panel_bytes(&g->codes, g->kpad);
     if (g->sums != NULL) {
-        s8_correction(c, (columns + 15) / 16 * 16, c->start);
+        if (s8_has_codes(g)) {
+            memset(c->start, 0, sizeof c->start);
+        } else {
+            s8_correction(c, (columns + 15) / 16 * 16, c->start);
+        }
         return;
     }
     for (size_t i = 0; i < columns; i += 16) {
@@ -400,7 +47,9 @@ static void s8_plan_ahead(s8_columns *c, size_t tiles)
     const dynq_gemm_s8 *g = c->gemm;
     const size_t panels = g->rows > S8_MANY_ROWS ? 2 : 4, tile_bytes = panels * g->kpad * 16;
     const size_t far = g->rows > S8_MANY_ROWS ? S8_FAR_STREAM : S8_STREAM;
-    if (tiles == 1) {
+    if (s8_has_codes(g)) {
+        codes_plan_ahead(c, tiles);
+    } else if (tiles == 1) {
         c->stream = g->rows > 4 && tile_bytes <= S8_L1_SHARE ? tile_bytes : far;
     } else {
         c->ahead_step = (4 * S8_COLUMNS + tiles - 1) / tiles;
@@ -420,15 +69,52 @@ static void s8_block_columns(s8_columns *c, size_t columns, size_t tiles)
         const size_t rows = even ? g->rows / tiles + (i < g->rows % tiles)
                                  : lanes_smaller(S8_MANY_ROWS, g->rows - row);
         s8_sums out = {.sums = to_y ? NULL : sums, .stride = TILE_COLUMNS};
-        if (g->sums != NULL && whole) {
+        if (c->carry != NULL) {
+            out = (s8_sums){c->carry + row * TILE_COLUMNS, TILE_COLUMNS};
+        } else if (g->sums != NULL && whole) {
             out = (s8_sums){g->sums + row * g->sums_stride + c->column, g->sums_stride};
         }
-        s8_tile_rows(rows, c, row, (columns + 15) / 16 * 16, &out);
+        if (c->codes != NULL) {
+            codes_tile_rows(rows, c, c->codes, c->codes->panels * 16, &out);
+        } else {
+            s8_tile_rows(rows, c, row, (columns + 15) / 16 * 16, &out);
+        }
         if (out.sums == sums) {
             gemm_s8_finish(g, row, rows, c->column, columns, sums, 1, c->ranges);
         }
-        c->ahead += c->ahead_step * (g->kpad / 4);
+        c->ahead += c->ahead_step * (c->depth / 4);
         row += rows;
+    }
+}
+
+/* As many inputs of a block's weights at a time as there is room for, looked up, go through the
+ * same tiles as weights that need no looking up. Not inline, for its memory's sake. */
+__attribute__((noinline)) static void s8_code_columns(const s8_columns *whole, size_t columns,
+                                                      size_t tiles)
+{
+    const dynq_gemm_s8 *g = whole->gemm;
+    _Alignas(64) int8_t weights[CODES_INPUTS * TILE_COLUMNS];
+    _Alignas(64) int32_t carried[S8_BLOCK_ROWS * TILE_COLUMNS];
+    const codes_block codes = codes_block_of(whole, columns);
+    s8_columns c = *whole;
+    if (tiles == 1 && g->rows <= CODES_FEW_ROWS && (S8_OFFSET == 0 || g->sums == NULL)) {
+        c.codes = &codes;
+        s8_block_columns(&c, columns, tiles);
+        return;
+    }
+    c.panels = weights;
+    for (size_t k = 0; k < g->kpad; k += c.depth) {
+        c.depth = codes_depth(&codes, k);
+        c.q = g->q + k;
+        codes_look_up_inputs(&codes, k, c.depth, weights);
+        if (g->sums != NULL) {
+            s8_correction(&c, codes.panels * 16, c.start);
+        } else if (k > 0) {
+            memset(c.start, 0, sizeof c.start);
+        }
+        c.carried = k > 0 ? carried : NULL;
+        c.carry = k + c.depth < g->kpad ? carried : NULL;
+        s8_block_columns(&c, columns, tiles);
     }
 }
 
@@ -447,16 +133,22 @@ static void s8_block(const dynq_gemm_s8 *g, range_lanes *ranges)
 {
     const size_t tiles = g->rows <= S8_ROWS ? 1 : (g->rows + S8_MANY_ROWS - 1) / S8_MANY_ROWS;
     const size_t width = tiles == 1 ? TILE_COLUMNS : S8_COLUMNS;
-    s8_columns c = {.gemm = g, .kind = s8_kind_of(g), .ranges = ranges};
+    const size_t panel_bytes = dynq_panel_bytes(&g->codes, g->kpad);
+    s8_columns c = {
+        .gemm = g, .q = g->q, .depth = g->kpad, .kind = s8_kind_of(g), .ranges = ranges};
     s8_plan_ahead(&c, tiles);
     for (; c.column < g->columns; c.column += width) {
         const size_t columns = lanes_smaller(width, g->columns - c.column);
         s8_columns_prepare(&c, columns);
-        c.ahead = c.panels + width * g->kpad;
+        c.ahead = c.panels + width / 16 * panel_bytes;
         if (c.column + columns == g->columns) {
             c.ahead = g->next == NULL ? c.panels : g->next;
         }
-        s8_block_columns(&c, columns, tiles);
+        if (s8_has_codes(g)) {
+            s8_code_columns(&c, columns, tiles);
+        } else {
+            s8_block_columns(&c, columns, tiles);
+        }
     }
 }
 
@@ -481,10 +173,6 @@ static dynq_gemm_s8 s8_part(const dynq_gemm_s8 *gemm, size_t row)
 
 static void gemm_s8(const dynq_gemm_s8 *gemm)
 {
-    if (gemm->codes.group != 0 || gemm->codes.bits % 8 != 0) {
-        dynq_ref_gemm_codes(gemm);
-        return;
-    }
     range_lanes ranges[S8_BLOCK_ROWS];
     for (size_t row = 0; row < gemm->rows; row += S8_BLOCK_ROWS) {
         const dynq_gemm_s8 part = s8_part(gemm, row);
@@ -493,7 +181,11 @@ static void gemm_s8(const dynq_gemm_s8 *gemm)
         for (size_t i = 0; i < count; i++) {
             ranges[i] = range_none();
         }
-        s8_block(&part, ranges);
+        if (gemm->codes.group != 0) {
+            s8_group_block(&part, ranges);
+        } else {
+            s8_block(&part, ranges);
+        }
         for (size_t i = 0; i < count && gemm->sums == NULL && e->range != NULL; i++) {
             range_join(e->range + i, ranges[i]);
         }

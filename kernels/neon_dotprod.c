@@ -1,5 +1,6 @@
 /* NEON with SDOT: 16 products of bytes, both signed, in an instruction. */
 #include "kernels/lanes_neon.h"
+#include "kernels/codes_neon.h"
 #include "kernels/float_lanes.h"
 #include "kernels/row_lanes.h"
 #include "kernels/pool_lanes.h"
@@ -13,10 +14,14 @@
     1 /* 16 accumulators, and of more rows 6 by 1 panel: 24, of 32 registers */
 #include "kernels/gemm_f32_lanes.h"
 
-#define S8_ROWS      6 /* by one panel: 24 sums, 4 weights and a row's codes in 32 registers */
-#define S8_MANY_ROWS 6
-#define S8_SLOW_ROWS 0
-#define S8_COLUMNS   64
+#define S8_ROWS          6 /* by one panel: 24 sums, 4 weights and a row's codes in 32 registers */
+#define S8_MANY_ROWS     6
+#define S8_SLOW_ROWS     0
+#define S8_COLUMNS       64
+#define CODES_PANELS     1
+#define S8_GROUP_PANELS  1
+#define S8_GROUP_ROWS    3
+#define S8_GROUP_COLUMNS 16
 
 /* A code less 128 is a signed byte; the sums are of (q - 128) * w. */
 #define S8_OFFSET 128
@@ -69,6 +74,16 @@ static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t co
     case 4: s8_across(4, 1, 1, c, row, columns, out); break;
     case 5: s8_across(5, 1, 1, c, row, columns, out); break;
     default: s8_across(6, 1, 1, c, row, columns, out); break;
+    }
+}
+
+static void s8_group_rows(size_t rows, s8_columns *c, const s8_groups *s, size_t row,
+                          size_t columns)
+{
+    switch (rows) {
+    case 1: s8_group_across(8, 1, 1, c, s, row, columns); break;
+    case 2: s8_group_across(8, 2, 1, c, s, row, columns); break;
+    default: s8_group_across(8, 3, 1, c, s, row, columns); break;
     }
 }
 
