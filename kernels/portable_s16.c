@@ -7,7 +7,8 @@
 
 enum {
     PANEL = 16,
-    DEPTH = 512, /* inputs whose products an int32 holds: 512 * 2^7 * 32767 < 2^31 */
+    DEPTH = 496, /* inputs whose products an int32 holds, with weights of -32768 (which files can
+                  * have) as well: 496 * 2^7 * 2^15 < 2^31 */
     ROWS = 32    /* rows that pass while a panel's weights of so many inputs are at hand */
 };
 

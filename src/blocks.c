@@ -136,7 +136,7 @@ static const int8_t *next_weights(const dynq_session *session, const dynq_stage 
 static void note_other(dynq_session *session, size_t index, uint64_t *start)
 {
     const dynq_step_kind kind = session->plan->steps[index].kind;
-    if (kind == DYNQ_STEP_LINEAR_S8 || kind == DYNQ_STEP_LINEAR_F32) {
+    if (dynq_step_is_linear(kind)) {
         *start = dynq_session_clock();
     } else {
         dynq_step_note_phase(&session->clocks[index].other, start);

@@ -18,9 +18,10 @@ static size_t foreign_rows(size_t rows, size_t columns)
 
 /* The epilogue of a block whose products the engine has left at `products` (FP32: in the output).
  */
-static void finish_foreign(const dynq_work *w, const dynq_step *step, dynq_block b,
-                           const int32_t *products)
+static void finish_foreign(const dynq_work *w, size_t index, dynq_block b, const int32_t *products)
 {
+    const dynq_step *step = &w->session->plan->steps[index];
+    const int32_t *sums = w->session->layers[index].sums;
     const size_t end = b.row + b.rows, stride = b.columns;
     for (size_t first = b.row; b.row < end; b.row += DYNQ_ROW_BLOCK) {
         dynq_range_bits ranges[DYNQ_ROW_BLOCK] = {{0, 0}};
@@ -30,7 +31,10 @@ static void finish_foreign(const dynq_work *w, const dynq_step *step, dynq_block
             w->session->kernel->epilogue_f32(b.rows, b.columns, epilogue.y, epilogue.y_stride,
                                              &epilogue);
         } else {
-            const dynq_dequantize dequantize = dynq_step_dequantize(w, step, &b);
+            dynq_dequantize dequantize = dynq_step_dequantize(w, step, &b);
+            if (sums != NULL) {
+                dequantize.column_sum = sums + b.column;
+            }
             w->session->kernel->epilogue_s32(b.rows, b.columns, products + (b.row - first) * stride,
                                              stride, &dequantize, &epilogue);
         }
@@ -104,7 +108,7 @@ static dynq_status run_product_s32(const dynq_work *w, size_t index, void *layer
         if (clock != NULL) {
             dynq_step_note_phase(&clock->gemm, &start);
         }
-        finish_foreign(w, step, b, sums);
+        finish_foreign(w, index, b, sums);
         if (clock != NULL) {
             dynq_step_note_phase(&clock->epilogue, &start);
         }
@@ -128,7 +132,7 @@ static dynq_status run_product_f32(const dynq_work *w, size_t index, void *layer
     if (clock != NULL) {
         dynq_step_note_phase(&clock->gemm, &start);
     }
-    finish_foreign(w, step, b, NULL);
+    finish_foreign(w, index, b, NULL);
     if (clock != NULL) {
         dynq_step_note_phase(&clock->epilogue, &start);
     }

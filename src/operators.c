@@ -9,6 +9,7 @@
 /* What a step takes, roughly, on a fast CPU: picoseconds of a multiplication or of an element. */
 enum {
     COST_S8 = 4,
+    COST_S16 = 60,
     COST_F32 = 20,
     COST_RANGE = 50,
     COST_PLAIN = 100, /* a few instructions for 16 elements */
@@ -52,12 +53,14 @@ dynq_layout dynq_step_layout(const dynq_work *w, size_t index, dynq_cut cut)
     if (step->kind == DYNQ_STEP_ATTENTION) {
         return dynq_attention_layout(w, step, cut);
     }
-    if (step->kind != DYNQ_STEP_LINEAR_S8 && step->kind != DYNQ_STEP_LINEAR_F32) {
+    if (!dynq_step_is_linear(step->kind)) {
         const size_t pooled = step->kind == DYNQ_STEP_POOL ? w->rows / rows : 1;
         return dynq_layout_by_row(rows, columns, cost_of_element(step) * (uint32_t)pooled, cut);
     }
     const size_t k = w->session->model->nodes[step->node].k;
-    const uint32_t cost = step->kind == DYNQ_STEP_LINEAR_S8 ? COST_S8 : COST_F32;
+    const uint32_t cost = step->kind == DYNQ_STEP_LINEAR_S8    ? COST_S8
+                          : step->kind == DYNQ_STEP_LINEAR_S16 ? COST_S16
+                                                               : COST_F32;
     if (dynq_session_step_is_foreign(w->session, step)) {
         const dynq_layer *layer = &w->session->layers[index];
         return dynq_layout_fixed(rows, k, columns, layer->block_count, layer->block_columns, cost);
@@ -106,7 +109,7 @@ dynq_dequantize dynq_step_dequantize(const dynq_work *w, const dynq_step *step, 
     const dynq_copy_memory *copy = &w->copies[step->copy];
     return (dynq_dequantize){
         .column_scale = node->weight_scale + b->column,
-        .column_sum = node->weight_sum + b->column,
+        .column_sum = node->weight_sum == NULL ? NULL : node->weight_sum + b->column,
         .row_scale = copy->scale + b->row * copy->step,
         .row_zero = copy->zero + b->row * copy->step,
         .row_step = copy->step,
@@ -120,94 +123,25 @@ void dynq_step_note_phase(_Atomic uint64_t *phase, uint64_t *start)
     *start = now;
 }
 
-/* The panels of one chunk of an INT8 step. */
-static const int8_t *panels_of(const dynq_work *w, size_t index, size_t chunk)
+static void run_quantize_s16(const dynq_work *w, const dynq_step *step, const dynq_block *b,
+                             dynq_range_bits *ranges)
 {
-    const dynq_step *step = &w->session->plan->steps[index];
-    const size_t column = dynq_layout_block(&w->session->layouts[index], chunk).column;
-    return w->session->model->nodes[step->node].packed +
-           column * w->session->plan->copies[step->copy].padded;
-}
-
-/* The weights that the thread with this chunk is likely to need next, to be fetched meanwhile: the
- * next chunk's, or where its share of the next INT8 layer begins. NULL: there is none. */
-static const int8_t *next_panels(const dynq_work *w, size_t index, size_t chunk)
-{
-    const dynq_layout *layout = &w->session->layouts[index];
-    const size_t threads = layout->shared ? w->session->threads : 1;
-    const size_t chunks = dynq_layout_chunks(layout);
-    const size_t thread = ((chunk + 1) * threads - 1) / chunks; /* that begins with this chunk */
-    if (chunk + 1 < chunks * (thread + 1) / threads) {
-        return panels_of(w, index, chunk + 1);
-    }
-    for (size_t next = index + 1; next < w->session->plan->step_count; next++) {
-        if (w->session->plan->steps[next].kind == DYNQ_STEP_LINEAR_S8) {
-            const size_t parts = dynq_layout_chunks(&w->session->layouts[next]);
-            return panels_of(w, next, parts * thread / threads);
-        }
-    }
-    return NULL;
-}
-
-static void run_linear_s8(const dynq_work *w, size_t index, const dynq_block *b, const int8_t *next,
-                          dynq_range_bits *ranges)
-{
-    const dynq_step *step = &w->session->plan->steps[index];
-    const dynq_node *node = &w->session->model->nodes[step->node];
-    const dynq_copy_memory *copy = &w->copies[step->copy];
-    const size_t kpad = w->session->plan->copies[step->copy].padded;
-    dynq_gemm_s8 gemm = {
-        .rows = b->rows,
-        .columns = b->columns,
-        .kpad = kpad,
-        .q = copy->codes + b->row * kpad,
-        .q_stride = kpad,
-        .panels = node->packed + b->column * kpad,
-        .dequantize = dynq_step_dequantize(w, step, b),
-        .epilogue = dynq_step_epilogue(w, step, b, ranges),
-        .next = next,
-    };
-    if (!w->session->profiling) {
-        w->session->kernel->gemm_s8(&gemm);
-        return;
-    }
-    uint64_t start = dynq_session_clock();
-    gemm.sums = w->sums + b->row * w->session->sums_stride + b->column;
-    gemm.sums_stride = w->session->sums_stride;
-    w->session->kernel->gemm_s8(&gemm);
-    dynq_step_note_phase(&w->session->clocks[index].gemm, &start);
-    w->session->kernel->epilogue_s32(b->rows, b->columns, gemm.sums, gemm.sums_stride,
-                                     &gemm.dequantize, &gemm.epilogue);
-    dynq_step_note_phase(&w->session->clocks[index].epilogue, &start);
-}
-
-static void run_linear_f32(const dynq_work *w, size_t index, const dynq_block *b,
-                           dynq_range_bits *ranges)
-{
-    const dynq_step *step = &w->session->plan->steps[index];
-    const dynq_node *node = &w->session->model->nodes[step->node];
+    const dynq_plan_value *value = &w->session->plan->values[step->inputs[0]];
     const dynq_value_memory *x = &w->values[step->inputs[0]];
-    dynq_gemm_f32 gemm = {
+    const dynq_copy_memory *memory = &w->copies[step->copy];
+    const size_t padded = w->session->plan->copies[step->copy].padded / sizeof(int16_t);
+    dynq_portable_quantize_s16(&(dynq_quantize_s16){
         .rows = b->rows,
-        .columns = b->columns,
-        .k = node->k,
+        .columns = value->columns,
+        .padded = padded,
         .x = x->data + b->row * x->stride,
         .x_stride = x->stride,
-        .panels = w->session->layers[index].packed + b->column * node->k,
-        .epilogue = dynq_step_epilogue(w, step, b, ranges),
-    };
-    if (!w->session->profiling) {
-        w->session->kernel->gemm_f32(&gemm);
-        return;
-    }
-    uint64_t start = dynq_session_clock();
-    gemm.products = gemm.epilogue.y;
-    gemm.products_stride = gemm.epilogue.y_stride;
-    w->session->kernel->gemm_f32(&gemm);
-    dynq_step_note_phase(&w->session->clocks[index].gemm, &start);
-    w->session->kernel->epilogue_f32(b->rows, b->columns, gemm.products, gemm.products_stride,
-                                     &gemm.epilogue);
-    dynq_step_note_phase(&w->session->clocks[index].epilogue, &start);
+        .row_inverse = memory->inverse + b->row * memory->step,
+        .row_step = memory->step,
+        .q = (int16_t *)(void *)memory->codes + b->row * padded,
+        .q_stride = padded,
+        .range = value->checked_by_quantize ? ranges : NULL,
+    });
 }
 
 static void run_quantize(const dynq_work *w, const dynq_step *step, const dynq_block *b,
@@ -277,6 +211,7 @@ static void run_float(const dynq_work *w, const dynq_step *step, const dynq_bloc
     case DYNQ_STEP_NORMALIZE: kernel->normalize(&floats); break;
     case DYNQ_STEP_QUANTIZE:
     case DYNQ_STEP_LINEAR_S8:
+    case DYNQ_STEP_LINEAR_S16:
     case DYNQ_STEP_LINEAR_F32:
     case DYNQ_STEP_EMBED:
     case DYNQ_STEP_ATTENTION:
@@ -294,9 +229,16 @@ void dynq_step_run_block(const dynq_work *w, size_t index, const dynq_block *b, 
     }
     dynq_range_bits ranges[DYNQ_ROW_BLOCK] = {{0, 0}};
     switch (step->kind) {
-    case DYNQ_STEP_LINEAR_S8: run_linear_s8(w, index, b, next, ranges); break;
-    case DYNQ_STEP_LINEAR_F32: run_linear_f32(w, index, b, ranges); break;
-    case DYNQ_STEP_QUANTIZE: run_quantize(w, step, b, ranges); break;
+    case DYNQ_STEP_LINEAR_S8: dynq_linear_run_s8(w, index, b, next, ranges); break;
+    case DYNQ_STEP_LINEAR_S16: dynq_linear_run_s16(w, index, b, ranges); break;
+    case DYNQ_STEP_LINEAR_F32: dynq_linear_run_f32(w, index, b, ranges); break;
+    case DYNQ_STEP_QUANTIZE:
+        if (w->session->plan->copies[step->copy].int16) {
+            run_quantize_s16(w, step, b, ranges);
+        } else {
+            run_quantize(w, step, b, ranges);
+        }
+        break;
     case DYNQ_STEP_EMBED: dynq_embed_run(w, step, b, ranges); break;
     case DYNQ_STEP_POOL: dynq_pool_run(w, step, b, ranges); break;
     default: run_float(w, step, b, ranges); break;
@@ -316,6 +258,6 @@ void dynq_step_run_chunk(const dynq_work *w, size_t index, size_t chunk)
     }
     const dynq_block b = dynq_layout_block(&w->session->layouts[index], chunk);
     const bool int8 = step->kind == DYNQ_STEP_LINEAR_S8;
-    dynq_step_run_block(w, index, &b, int8 ? next_panels(w, index, chunk) : NULL,
+    dynq_step_run_block(w, index, &b, int8 ? dynq_linear_next_panels(w, index, chunk) : NULL,
                         w->session->layouts[index].shared);
 }

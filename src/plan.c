@@ -240,7 +240,7 @@ void dynq_plan_free(dynq_plan *plan)
 const char *dynq_step_name(dynq_step_kind kind)
 {
     static const char *const names[] = {
-        "range",   "quantize",   "linear int8", "linear fp32", "activate",  "add", "mul",
-        "softmax", "layer_norm", "normalize",   "embed",       "attention", "pool"};
+        "range", "quantize", "linear int8", "linear int16", "linear fp32", "activate",  "add",
+        "mul",   "softmax",  "layer_norm",  "normalize",    "embed",       "attention", "pool"};
     return names[kind];
 }

@@ -9,8 +9,9 @@
 
 typedef enum dynq_step_kind {
     DYNQ_STEP_RANGE,    /* the range of an input, which no epilogue has taken */
-    DYNQ_STEP_QUANTIZE, /* a value to its u8 copy */
+    DYNQ_STEP_QUANTIZE, /* a value to its u8 or s16 copy */
     DYNQ_STEP_LINEAR_S8,
+    DYNQ_STEP_LINEAR_S16,
     DYNQ_STEP_LINEAR_F32,
     DYNQ_STEP_ACTIVATE, /* also copies */
     DYNQ_STEP_ADD,
@@ -34,14 +35,14 @@ typedef struct dynq_step {
     uint32_t node; /* the node it works for: the linear layer or embedding of a fused group */
     uint32_t inputs[DYNQ_MAX_INPUTS]; /* values; DYNQ_NONE where there is none */
     uint32_t output;                  /* value; DYNQ_NONE for range and quantize */
-    uint32_t copy;                    /* quantized copy written (quantize) or read (linear s8) */
+    uint32_t copy;      /* quantized copy written (quantize) or read (linear s8 and s16) */
     uint32_t residual;  /* value added by the epilogue or the embedding, or DYNQ_NONE */
     uint32_t positions; /* embedding: the node of an FP32 position embedding that is added as well,
                          * or DYNQ_NONE */
     dynq_activation activation;
     bool int8;    /* attention whose products are in INT8 */
-    bool bounded; /* INT8 without residual and with moderate biases: moderate scales make all of its
-                   * results finite */
+    bool bounded; /* INT8 by column or INT16, without residual and with moderate biases: moderate
+                   * scales make all of its results finite. (Factors of groups are not known.) */
 } dynq_step;
 
 /* How the stages of a plan run: step by step, where no more memory is used than steps need, or by
@@ -72,7 +73,9 @@ typedef struct dynq_plan_value {
 typedef struct dynq_plan_copy {
     uint32_t value;
     dynq_range_rule rule;
-    size_t padded;              /* bytes of a row: K rounded up to DYNQ_K_STEP, or K */
+    bool int16;                 /* s16 codes instead of u8 */
+    size_t padded;              /* bytes of a row: K rounded up to DYNQ_K_STEP, or K; of s16 codes,
+                                 * K rounded up to even */
     float largest_weight_scale; /* over the columns of all layers that read it ... */
     uint32_t largest_node;      /* ... and the layer that has it */
     bool local;                 /* as of values */
@@ -114,7 +117,8 @@ typedef struct dynq_plan_request {
     size_t max_rows, max_segments;
     size_t stepwise_rows; /* with more rows, stages run by blocks where they can */
     bool fp32;            /* every linear layer and attention in FP32 */
-    bool dense;           /* rows of codes without padding, for a foreign engine */
+    bool dense;           /* a foreign engine takes INT8 layers by column: rows of codes without
+                           * padding */
     dynq_scope scope;     /* nonzero: overrides dynamic scopes */
     const bool *tapped;   /* by node */
 } dynq_plan_request;
@@ -124,5 +128,12 @@ dynq_status dynq_plan_create(const dynq_model *model, const dynq_plan_request *r
 void dynq_plan_free(dynq_plan *plan);
 
 const char *dynq_step_name(dynq_step_kind kind);
+
+/* A step of a linear layer. */
+static inline bool dynq_step_is_linear(dynq_step_kind kind)
+{
+    return kind == DYNQ_STEP_LINEAR_S8 || kind == DYNQ_STEP_LINEAR_S16 ||
+           kind == DYNQ_STEP_LINEAR_F32;
+}
 
 #endif

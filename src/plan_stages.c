@@ -6,6 +6,7 @@ static bool works_by_row(const dynq_planner *p, const dynq_step *step)
 {
     switch (step->kind) {
     case DYNQ_STEP_LINEAR_S8:
+    case DYNQ_STEP_LINEAR_S16:
     case DYNQ_STEP_LINEAR_F32: return !p->request->dense; /* an engine takes all rows */
     case DYNQ_STEP_QUANTIZE: return !p->plan->values[step->inputs[0]].checked_by_quantize;
     case DYNQ_STEP_ACTIVATE:

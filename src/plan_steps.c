@@ -104,9 +104,10 @@ static bool same_rule(const dynq_range_rule *a, const dynq_range_rule *b)
            a->hi == b->hi;
 }
 
-static bool runs_int8(const dynq_planner *p, const dynq_node *node)
+/* A linear layer whose input becomes codes. */
+static bool runs_quantized(const dynq_planner *p, const dynq_node *node)
 {
-    return node->op == DYNQ_OP_LINEAR && node->precision == DYNQ_PRECISION_INT8 &&
+    return node->op == DYNQ_OP_LINEAR && node->precision != DYNQ_PRECISION_FP32 &&
            !p->request->fp32;
 }
 
@@ -129,16 +130,28 @@ static void note_weight_scale(dynq_plan_copy *copy, const dynq_node *node, uint3
     }
 }
 
-/* The copy of its input that an INT8 layer reads: an earlier one with the same rule, or a new one
- * with the step that fills it. DYNQ_NONE when memory is out. */
+/* The bytes of a row of codes for a layer. */
+static size_t row_bytes(const dynq_planner *p, const dynq_node *node)
+{
+    if (node->precision == DYNQ_PRECISION_INT16) {
+        return sizeof(int16_t) * (node->k + node->k % 2);
+    }
+    return p->request->dense && node->weight_group == 0 ? node->k : dynq_packed_k(node->k);
+}
+
+/* The copy of its input that a quantized layer reads: an earlier one with the same rule and layout,
+ * or a new one with the step that fills it. DYNQ_NONE when memory is out. */
 static uint32_t copy_for(dynq_planner *p, uint32_t linear)
 {
     dynq_plan *plan = p->plan;
     const dynq_node *node = &p->model->nodes[linear];
     const dynq_range_rule rule = rule_of(p, node);
+    const bool int16 = node->precision == DYNQ_PRECISION_INT16;
     for (size_t i = 0; i < plan->copy_count; i++) {
-        if (plan->copies[i].value == node->inputs[0] && same_rule(&plan->copies[i].rule, &rule)) {
-            note_weight_scale(&plan->copies[i], node, linear);
+        dynq_plan_copy *copy = &plan->copies[i];
+        if (copy->value == node->inputs[0] && same_rule(&copy->rule, &rule) &&
+            copy->int16 == int16 && copy->padded == row_bytes(p, node)) {
+            note_weight_scale(copy, node, linear);
             return (uint32_t)i;
         }
     }
@@ -151,7 +164,8 @@ static uint32_t copy_for(dynq_planner *p, uint32_t linear)
     const uint32_t index = (uint32_t)plan->copy_count++;
     copies[index] = (dynq_plan_copy){.value = node->inputs[0],
                                      .rule = rule,
-                                     .padded = p->request->dense ? node->k : dynq_packed_k(node->k),
+                                     .int16 = int16,
+                                     .padded = row_bytes(p, node),
                                      .largest_node = linear};
     note_weight_scale(&copies[index], node, linear);
     dynq_step *step = dynq_planner_add_step(p, DYNQ_STEP_QUANTIZE, linear);
@@ -173,29 +187,38 @@ static bool moderate_bias(const dynq_node *node)
     return true;
 }
 
+static dynq_step_kind kind_of_linear(const dynq_planner *p, const dynq_node *node)
+{
+    if (!runs_quantized(p, node)) {
+        return DYNQ_STEP_LINEAR_F32;
+    }
+    return node->precision == DYNQ_PRECISION_INT16 ? DYNQ_STEP_LINEAR_S16 : DYNQ_STEP_LINEAR_S8;
+}
+
 static bool add_linear(dynq_planner *p, uint32_t last)
 {
     const dynq_node_note *note = &p->notes[last];
     const dynq_node *node = &p->model->nodes[note->first];
     uint32_t copy = DYNQ_NONE;
-    const bool int8 = runs_int8(p, node);
-    if (int8) {
+    const dynq_step_kind kind = kind_of_linear(p, node);
+    const bool quantized = kind != DYNQ_STEP_LINEAR_F32;
+    if (quantized) {
         copy = copy_for(p, note->first);
         if (copy == DYNQ_NONE) {
             return false;
         }
     }
-    dynq_step *step =
-        dynq_planner_add_step(p, int8 ? DYNQ_STEP_LINEAR_S8 : DYNQ_STEP_LINEAR_F32, note->first);
+    dynq_step *step = dynq_planner_add_step(p, kind, note->first);
     if (step == NULL) {
         return false;
     }
-    step->inputs[0] = int8 ? DYNQ_NONE : node->inputs[0];
+    step->inputs[0] = quantized ? DYNQ_NONE : node->inputs[0];
     step->output = last;
     step->copy = copy;
     step->activation = note->activation;
     step->residual = note->residual;
-    step->bounded = int8 && note->residual == DYNQ_NONE && moderate_bias(node);
+    step->bounded =
+        quantized && node->weight_group == 0 && note->residual == DYNQ_NONE && moderate_bias(node);
     return true;
 }
 
@@ -241,7 +264,7 @@ static bool only_static_readers(const dynq_planner *p, uint32_t input)
         const dynq_node *node = &p->model->nodes[i];
         for (uint32_t j = 0; j < node->input_count; j++) {
             if (node->inputs[j] == input &&
-                !(runs_int8(p, node) && node->range.kind == DYNQ_RANGE_STATIC)) {
+                !(runs_quantized(p, node) && node->range.kind == DYNQ_RANGE_STATIC)) {
                 return false;
             }
         }

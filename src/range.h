@@ -53,11 +53,29 @@ static inline dynq_range_params dynq_range_symmetric(float lo, float hi)
     return (dynq_range_params){.scale = largest / 127.0f, .inverse = 127.0f / largest, .zero = 128};
 }
 
+/* The same for s16 codes, which are always symmetric and have no zero point. */
+static inline dynq_range_params dynq_range_s16(float lo, float hi)
+{
+    const float largest = -lo > hi ? -lo : hi;
+    if ((double)largest < DYNQ_SMALLEST_RANGE) {
+        return (dynq_range_params){.scale = 1.0f, .inverse = 0.0f};
+    }
+    return (dynq_range_params){.scale = largest / 32767.0f, .inverse = 32767.0f / largest};
+}
+
 /* lo <= 0 <= hi, finite: the formulas of the specification. A range below 2^-100 counts as zero. */
 static inline dynq_range_params dynq_range_params_of(float lo, float hi, dynq_scheme scheme)
 {
     return scheme == DYNQ_SCHEME_SYMMETRIC ? dynq_range_symmetric(lo, hi)
                                            : dynq_range_affine(lo, hi);
+}
+
+/* The largest magnitude within the limits of a rule. */
+static inline float dynq_range_limit(float lo, float hi, const dynq_range_rule *rule)
+{
+    const float limit = -rule->lo > rule->hi ? -rule->lo : rule->hi;
+    const float largest = -lo > hi ? -lo : hi;
+    return largest < limit ? largest : limit;
 }
 
 /* The same of a range that was found while running, cut to the limits of its rule (both 0: none).
@@ -69,11 +87,16 @@ static inline dynq_range_params dynq_range_params_within(float lo, float hi,
         return dynq_range_params_of(lo, hi, rule->scheme);
     }
     if (rule->scheme == DYNQ_SCHEME_SYMMETRIC) {
-        const float limit = -rule->lo > rule->hi ? -rule->lo : rule->hi;
-        const float largest = -lo > hi ? -lo : hi;
-        return dynq_range_symmetric(0.0f, largest < limit ? largest : limit);
+        return dynq_range_symmetric(0.0f, dynq_range_limit(lo, hi, rule));
     }
     return dynq_range_affine(lo > rule->lo ? lo : rule->lo, hi < rule->hi ? hi : rule->hi);
+}
+
+static inline dynq_range_params dynq_range_s16_within(float lo, float hi,
+                                                      const dynq_range_rule *rule)
+{
+    return dynq_range_limited(rule) ? dynq_range_s16(0.0f, dynq_range_limit(lo, hi, rule))
+                                    : dynq_range_s16(lo, hi);
 }
 
 /* Bit patterns as kernels collect them. */

@@ -38,10 +38,13 @@ static float set_params(dynq_copy_memory *memory, dynq_range_params params, size
 void dynq_ranges_set_static(const dynq_session *session)
 {
     for (size_t i = 0; i < session->plan->copy_count; i++) {
-        const dynq_range_rule *rule = &session->plan->copies[i].rule;
+        const dynq_plan_copy *copy = &session->plan->copies[i];
+        const dynq_range_rule *rule = &copy->rule;
         if (rule->kind == DYNQ_RANGE_STATIC) {
-            set_params(&session->work.copies[i],
-                       dynq_range_params_of(rule->lo, rule->hi, rule->scheme), 0, 1);
+            const dynq_range_params params =
+                copy->int16 ? dynq_range_s16(rule->lo, rule->hi)
+                            : dynq_range_params_of(rule->lo, rule->hi, rule->scheme);
+            set_params(&session->work.copies[i], params, 0, 1);
         }
     }
 }
@@ -74,8 +77,9 @@ static dynq_status resolve_rows(const dynq_work *w, size_t index, size_t first, 
     for (size_t m = first + 1; value->range_step != 0 && m < first + count; m++) {
         bits = dynq_range_join(bits, value->range[m]);
     }
-    const dynq_range_params params =
-        dynq_range_params_within(dynq_range_low(bits), dynq_range_high(bits), &copy->rule);
+    const float lo = dynq_range_low(bits), hi = dynq_range_high(bits);
+    const dynq_range_params params = copy->int16 ? dynq_range_s16_within(lo, hi, &copy->rule)
+                                                 : dynq_range_params_within(lo, hi, &copy->rule);
     dynq_copy_memory *memory = &w->copies[index];
     const float scale = set_params(memory, params, first, memory->step == 0 ? 1 : count);
     if (!isfinite(scale * copy->largest_weight_scale)) {

@@ -70,6 +70,7 @@ static void add_time(dynq_session *session, size_t index, uint64_t wall)
     case DYNQ_STEP_RANGE: clock->total.range_ns += wall; break;
     case DYNQ_STEP_QUANTIZE: clock->total.quantize_ns += wall; break;
     case DYNQ_STEP_LINEAR_S8:
+    case DYNQ_STEP_LINEAR_S16:
     case DYNQ_STEP_LINEAR_F32: {
         const double share = gemm + epilogue == 0 ? 1.0 : (double)gemm / (double)(gemm + epilogue);
         const uint64_t part = (uint64_t)(share * (double)wall);

@@ -16,6 +16,7 @@
 typedef struct choices {
     dynq_session_options options;
     const dynq_kernel *kernel;
+    dynq_gemm_bf16 *gemm_bf16;
     bool fp32;
     uint32_t threads;
 } choices;
@@ -30,6 +31,16 @@ static uint32_t threads_of(const dynq_session_options *o)
     }
     const uint32_t usable = dynq_cpu_usable();
     return o->threads < 2 ? 1 : o->threads < usable ? o->threads : usable;
+}
+
+static dynq_status choose_bf16(choices *c, dynq_error *error)
+{
+    c->gemm_bf16 = dynq_kernel_bf16(c->kernel, dynq_cpu_features());
+    return c->gemm_bf16 != NULL
+               ? DYNQ_OK
+               : dynq_fail(error, DYNQ_ERR_UNSUPPORTED,
+                           "kernel '%s' has no dot product of BF16 on this CPU; run without",
+                           c->kernel->name);
 }
 
 static dynq_status choose(const dynq_session_options *options, choices *c, dynq_error *error)
@@ -61,7 +72,8 @@ static dynq_status choose(const dynq_session_options *options, choices *c, dynq_
     }
     c->threads = threads_of(o);
     c->fp32 = o->precision == DYNQ_PRECISION_FP32 || (o->engine != NULL && !o->engine->has_int8);
-    return dynq_kernel_choose(c->options.kernel, &c->kernel, error);
+    const dynq_status status = dynq_kernel_choose(c->options.kernel, &c->kernel, error);
+    return status == DYNQ_OK && o->bf16_dot != 0 ? choose_bf16(c, error) : status;
 }
 
 /* Whether a segment's results depend on nothing but the segment, and nobody looks at whole values.
@@ -72,7 +84,7 @@ static bool is_separable(const dynq_model *model, const choices *c)
     bool separable = o->tap_count == 0 && o->engine == NULL;
     for (size_t i = 0; i < model->node_count; i++) {
         const dynq_node *node = &model->nodes[i];
-        const bool dynamic = node->op == DYNQ_OP_LINEAR && node->precision == DYNQ_PRECISION_INT8 &&
+        const bool dynamic = node->op == DYNQ_OP_LINEAR && node->precision != DYNQ_PRECISION_FP32 &&
                              !c->fp32 && node->range.kind == DYNQ_RANGE_DYNAMIC;
         const dynq_scope scope = o->scope != 0 ? o->scope : node->range.scope;
         separable = separable && !(dynamic && scope == DYNQ_SCOPE_TENSOR);
@@ -178,8 +190,10 @@ static size_t weight_bytes(const dynq_session *session)
     for (size_t i = 0; i < session->plan->step_count; i++) {
         const dynq_step *step = &session->plan->steps[i];
         const dynq_node *node = &session->model->nodes[step->node];
-        if (step->kind == DYNQ_STEP_LINEAR_S8 || step->kind == DYNQ_STEP_LINEAR_F32) {
-            bytes += node->k * node->n * (step->kind == DYNQ_STEP_LINEAR_S8 ? 1 : sizeof(float));
+        if (dynq_step_is_linear(step->kind)) {
+            const dynq_format format =
+                session->layers[i].packed != NULL ? DYNQ_FORMAT_FP32 : node->weight_format;
+            bytes += node->k * node->n * dynq_format_bits(format) / 8;
         }
     }
     return bytes;
@@ -210,10 +224,12 @@ static dynq_status fill_session(dynq_session *session, const choices *c, dynq_er
     return status;
 }
 
-static bool has_int8_nodes(const dynq_model *model)
+/* Nodes that compute in less than FP32. */
+static bool has_quantized_nodes(const dynq_model *model)
 {
     for (size_t i = 0; i < model->node_count; i++) {
-        if (model->nodes[i].precision == DYNQ_PRECISION_INT8) {
+        const dynq_node *node = &model->nodes[i];
+        if (dynq_op_has_precision(node->op) && node->precision != DYNQ_PRECISION_FP32) {
             return true;
         }
     }
@@ -245,8 +261,9 @@ dynq_status dynq_session_create(dynq_model *model, const dynq_session_options *o
     session->max_segments = c.options.max_segments;
     session->part_rows = part_rows(model, &c);
     session->separable = is_separable(model, &c);
+    session->gemm_bf16 = c.gemm_bf16;
     session->profiling = c.options.profile != 0;
-    session->dequantized = c.fp32 && has_int8_nodes(model);
+    session->dequantized = c.fp32 && has_quantized_nodes(model);
     const dynq_float_state before = dynq_float_state_set_default();
     const dynq_status status = fill_session(session, &c, error);
     dynq_float_state_restore(before);

@@ -47,8 +47,9 @@ typedef struct dynq_work {
 
 /* One linear step's weights, where they are not simply the model's. */
 typedef struct dynq_layer {
-    float *packed;      /* native FP32: layout p16 */
-    float *dequantized; /* FP32 of an INT8 model on a foreign engine: [n][k] */
+    float *packed;      /* native FP32: layout p16, unless the model has halves */
+    float *dequantized; /* of other formats, FP32 on a foreign engine: [n][k] */
+    int32_t *sums;      /* INT4 and INT2 on a foreign engine: of columns without padding, [n] */
     void **blocks;      /* foreign engine: one layer for each block of columns */
     size_t block_count;
     size_t block_columns; /* of every block but the last */
@@ -94,6 +95,7 @@ struct dynq_session {
     size_t max_rows, max_segments; /* of a batch */
     size_t part_rows;              /* that are run at once at most */
     bool dequantized, profiling;
+    dynq_gemm_bf16 *gemm_bf16; /* in the place of gemm_f32 for weights in BF16, or NULL */
     dynq_plan *plan;
     dynq_layer *layers; /* by step */
     size_t layer_bytes;
@@ -185,6 +187,8 @@ void dynq_session_release_memory(dynq_session *session);
 dynq_status dynq_session_prepare_layers(dynq_session *session, dynq_error *error);
 void dynq_session_release_layers(dynq_session *session);
 bool dynq_session_step_is_foreign(const dynq_session *session, const dynq_step *step);
+/* Whether an INT8 step can stop at int32 sums: with groups there are none of a column. */
+bool dynq_session_step_stops(const dynq_session *session, const dynq_step *step);
 
 /* operators.c: a step is cut into chunks that can run on any thread in any order. */
 dynq_layout dynq_step_layout(const dynq_work *work, size_t step, dynq_cut cut);

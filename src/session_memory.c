@@ -8,8 +8,9 @@ static bool take_sums(dynq_session *session)
     size_t columns = 0;
     for (size_t i = 0; i < session->plan->step_count; i++) {
         const dynq_step *step = &session->plan->steps[i];
+        const bool apart = session->profiling && dynq_session_step_stops(session, step);
         if (step->kind == DYNQ_STEP_LINEAR_S8 &&
-            (session->profiling || dynq_session_step_is_foreign(session, step))) {
+            (apart || dynq_session_step_is_foreign(session, step))) {
             const size_t n = session->plan->values[step->output].columns;
             columns = n > columns ? n : columns;
         }

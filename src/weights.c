@@ -7,8 +7,14 @@
 bool dynq_session_step_is_foreign(const dynq_session *session, const dynq_step *step)
 {
     const dynq_engine *engine = session->engine;
-    return engine != NULL && ((step->kind == DYNQ_STEP_LINEAR_S8 && engine->has_int8) ||
+    return engine != NULL && ((step->kind == DYNQ_STEP_LINEAR_S8 && engine->has_int8 &&
+                               dynq_session_step_stops(session, step)) ||
                               (step->kind == DYNQ_STEP_LINEAR_F32 && engine->has_fp32));
+}
+
+bool dynq_session_step_stops(const dynq_session *session, const dynq_step *step)
+{
+    return session->model->nodes[step->node].weight_group == 0;
 }
 
 static void *take(dynq_session *session, size_t count, size_t size)
@@ -21,13 +27,12 @@ static void *take(dynq_session *session, size_t count, size_t size)
 /* FP32 weights [n][k]: the model's own, or dequantized into memory of the session. */
 static const float *plain_weights(dynq_session *session, dynq_layer *layer, const dynq_node *node)
 {
-    if (node->precision == DYNQ_PRECISION_FP32) {
+    if (node->weight_format == DYNQ_FORMAT_FP32) {
         return node->weight;
     }
     layer->dequantized = take(session, node->n * node->k, sizeof(float));
     if (layer->dequantized != NULL) {
-        dynq_dequantize_s8(node->packed, node->weight_scale, node->k, 0, node->n,
-                           layer->dequantized);
+        dynq_node_dequantize(node, 0, node->n, layer->dequantized);
     }
     return layer->dequantized;
 }
@@ -38,6 +43,16 @@ static bool is_whole(const dynq_engine *engine, const dynq_step *step)
     return step->kind == DYNQ_STEP_LINEAR_S8 && engine->size >= sizeof *engine &&
            engine->linear_s8 != NULL && step->activation == DYNQ_ACTIVATION_NONE &&
            step->residual == DYNQ_NONE;
+}
+
+static void sum_columns(const int8_t *codes, size_t k, size_t n, int32_t *sums)
+{
+    for (size_t c = 0; c < n; c++) {
+        sums[c] = 0;
+        for (size_t i = 0; i < k; i++) {
+            sums[c] += codes[c * k + i];
+        }
+    }
 }
 
 static dynq_status create_block(dynq_session *session, dynq_layer *layer, const dynq_node *node,
@@ -61,11 +76,14 @@ static dynq_status create_block(dynq_session *session, dynq_layer *layer, const 
         if (codes == NULL) {
             return dynq_fail(error, DYNQ_ERR_MEMORY, "node '%s': out of memory", node->name);
         }
-        dynq_unpack_s8(node->packed, node->k, first, desc.n, codes);
+        dynq_node_unpack_s8(node, first, desc.n, codes);
+        if (layer->sums != NULL) {
+            sum_columns(codes, node->k, desc.n, layer->sums + first);
+        }
         desc.weights_s8 = codes;
         if (layer->whole) {
             desc.column_scale = node->weight_scale + first;
-            desc.column_sum = node->weight_sum + first;
+            desc.column_sum = (layer->sums != NULL ? layer->sums : node->weight_sum) + first;
             desc.bias = node->bias == NULL ? NULL : node->bias + first;
         }
     }
@@ -88,10 +106,15 @@ static dynq_status prepare_foreign(dynq_session *session, dynq_layer *layer, con
     layer->whole = layer->block_count == 1 && is_whole(session->engine, step);
     layer->blocks = dynq_alloc(&session->allocator, layer->block_count, sizeof *layer->blocks);
     const float *weights = NULL;
+    const bool padded = step->kind == DYNQ_STEP_LINEAR_S8 && dynq_node_tables(node) > 0;
+    if (padded) { /* the model's sums count what pads its inputs, which here are not padded */
+        layer->sums = take(session, node->n, sizeof *layer->sums);
+    }
     if (step->kind == DYNQ_STEP_LINEAR_F32) {
         weights = plain_weights(session, layer, node);
     }
-    if (layer->blocks == NULL || (step->kind == DYNQ_STEP_LINEAR_F32 && weights == NULL)) {
+    if (layer->blocks == NULL || (padded && layer->sums == NULL) ||
+        (step->kind == DYNQ_STEP_LINEAR_F32 && weights == NULL)) {
         return dynq_fail(error, DYNQ_ERR_MEMORY, "node '%s': out of memory", node->name);
     }
     dynq_status status = DYNQ_OK;
@@ -104,6 +127,9 @@ static dynq_status prepare_foreign(dynq_session *session, dynq_layer *layer, con
 static dynq_status prepare_native(dynq_session *session, dynq_layer *layer, const dynq_node *node,
                                   dynq_error *error)
 {
+    if (node->weight_format == DYNQ_FORMAT_FP16 || node->weight_format == DYNQ_FORMAT_BF16) {
+        return DYNQ_OK; /* kernels widen the model's own panels */
+    }
     const float *weights = plain_weights(session, layer, node);
     layer->packed = take(session, dynq_packed_f32_count(node->k, node->n), sizeof(float));
     if (weights == NULL || layer->packed == NULL) {
@@ -153,6 +179,7 @@ void dynq_session_release_layers(dynq_session *session)
         dynq_release(&session->allocator, layer->blocks);
         dynq_release(&session->allocator, layer->dequantized);
         dynq_release(&session->allocator, layer->packed);
+        dynq_release(&session->allocator, layer->sums);
     }
     dynq_release(&session->allocator, session->layers);
 }
