@@ -124,7 +124,8 @@ static dynq_status parse_values(const char *text, const char *list, int values[P
                 "static, dynamic, segment, tensor, row, affine, symmetric, max, entropy, "
                 "percentile, mse, average, weights-(column, channel, tensor, group-32, group-64, "
                 "group-128, row, element), uniform, log, clusters, levels-affine, table-tensor, "
-                "table-panel, [no-](clip-weights, clip-ranges, correct-bias, feedback)",
+                "table-panel, [no-]clip-weights, [no-]clip-ranges, [no-]correct-bias, "
+                "[no-]feedback",
                 text, length > 40 ? 40 : (int)length, next);
         }
         if (values[word->property] != 0) {

@@ -119,7 +119,7 @@ Test(quantize_rules, texts_that_are_wrong)
         {"fc1=mse,max", "'max' is given beside"},
         {"fc1=clip-weights,no-clip-weights", "'no-clip-weights' is given beside"},
         {"fc1=weights-tensor,weights-column", "'weights-column' is given beside"},
-        {"fc1=no-mse", "[no-](clip-weights, clip-ranges, correct-bias, feedback)"},
+        {"fc1=no-mse", "[no-]clip-ranges, [no-]correct-bias, [no-]feedback"},
         {"fc1=int8,fp32", "'fp32' is given beside"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {

@@ -1,10 +1,5 @@
 #include "tools/quantize.h"
 
-#include "tools/allocate.h"
-
-#include <stdlib.h>
-#include <string.h>
-
 #define METHODS "max|entropy|percentile|mse|average"
 
 static const option_entry entries[] = {
@@ -13,8 +8,16 @@ static const option_entry entries[] = {
      .kind = OPTION_STRING,
      .offset = offsetof(quantize_options, out),
      .argument = "FILE",
-     .help = "where to write the INT8 model; may be MODEL itself",
+     .help = "where to write the quantized model; may be MODEL itself",
      .required = 1},
+    {.name = "weights",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(quantize_options, weights),
+     .argument = "FORMAT",
+     .help = "how weights of linear nodes are stored; fp16 and bf16 compute in FP32, int4 and int2 "
+             "in INT8",
+     .initial = "int8",
+     .choices = "fp32|fp16|bf16|int16|int8|int4|int2"},
     {.name = "ranges",
      .kind = OPTION_CHOICE,
      .offset = offsetof(quantize_options, ranges),
@@ -65,14 +68,47 @@ static const option_entry entries[] = {
      .kind = OPTION_CHOICE,
      .offset = offsetof(quantize_options, weight_granularity),
      .argument = "SCOPE",
-     .help = "what shares one scale of the weights: column (an output) or tensor",
+     .help = "what shares one scale of the weights: column (an output, also called channel), "
+             "tensor, group-32, group-64 or group-128 (so many inputs of an output), and with "
+             "--simulate row (an input) or element",
      .initial = "column",
-     .choices = "column|tensor"},
-    {.name = "clip-weights",
+     .choices = "column|tensor|group-32|group-64|group-128|row|element|channel"},
+    {.name = "levels",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(quantize_options, levels),
+     .argument = "KIND",
+     .help = "what codes of int4 and int2 stand for: equal steps, powers of two, clusters of the "
+             "weights (k-means), and with --simulate equal steps from the least to the largest "
+             "weight (affine)",
+     .initial = "uniform",
+     .choices = "uniform|log|clusters|affine"},
+    {.name = "table",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(quantize_options, table),
+     .argument = "SCOPE",
+     .help = "what shares one table of levels: the tensor, or a panel of 16 columns, which is the "
+             "default of clusters",
+     .choices = "tensor|panel"},
+    {.name = "clusters",
+     .kind = OPTION_UNSIGNED,
+     .offset = offsetof(quantize_options, clusters),
+     .argument = "N",
+     .help = "with --simulate: so many clusters, 2 to 256, instead of what the format has",
+     .low = 2,
+     .high = 256},
+    {.name = "simulate",
      .kind = OPTION_FLAG,
+     .offset = offsetof(quantize_options, simulate),
+     .help = "write an FP32 model whose weights are rounded to what the format allows"},
+    {.name = "clip-weights",
+     .kind = OPTION_CHOICE,
      .offset = offsetof(quantize_options, clip_weights),
-     .help = "cut the largest weights where that lowers the squared error of all that share their "
-             "scale"},
+     .argument = "on|off",
+     .help = "on: scales with the least squared error of the weights that share them, which cuts "
+             "the largest; off: scales by the largest weight; default: on for int4, int2 and "
+             "groups",
+     .choices = "on|off",
+     .bare = "on"},
     {.name = "clip-ranges",
      .kind = OPTION_CHOICE,
      .offset = offsetof(quantize_options, clip_ranges),
@@ -98,58 +134,33 @@ static const option_entry entries[] = {
      .offset = offsetof(quantize_options, rules),
      .argument = "'GLOB=VALUE[,VALUE]'",
      .help = "for the linear nodes, embeddings and attention nodes that match, the last match "
-             "wins; VALUE: fp32, int8, and for linear nodes static, dynamic, segment, tensor, row, "
-             "affine, symmetric, max, entropy, percentile, mse, average (the method of either "
-             "kind of range), weights-column, weights-tensor, clip-weights, clip-ranges, "
-             "correct-bias, and with no- before them"},
+             "wins; VALUE: fp32, fp16, bf16, int16, int8, int4, int2, and for linear nodes static, "
+             "dynamic, segment, tensor, row, affine, symmetric, max, entropy, percentile, mse, "
+             "average (the method of either kind of range), weights-column, weights-tensor, "
+             "weights-group-32, -64 and -128, weights-row, weights-element, uniform, log, "
+             "clusters, levels-affine, table-tensor, table-panel, clip-weights, clip-ranges, "
+             "correct-bias, feedback, these four also with no- before them"},
+    {.name = "rules",
+     .kind = OPTION_STRING,
+     .offset = offsetof(quantize_options, rules_file),
+     .argument = "FILE",
+     .help = "rules, one on each line, before those of --rule; lines that begin with # are "
+             "comments; `dynq tune` writes such a file"},
     {.name = NULL},
 };
-
-/* Rules as the library takes them; their patterns live in `texts`. */
-typedef struct rule_set {
-    dynq_quantize_rule *rules;
-    char **texts;
-    size_t count;
-} rule_set;
-
-static void rule_set_free(rule_set *set)
-{
-    for (size_t i = 0; i < set->count; i++) {
-        free(set->texts[i]);
-    }
-    free(set->texts);
-    free(set->rules);
-}
-
-static exit_code parse_rules(const command_call *call, rule_set *set)
-{
-    const quantize_options *options = call->options;
-    set->rules = allocate(options->rules.count, sizeof *set->rules);
-    set->texts = allocate(options->rules.count, sizeof *set->texts);
-    for (size_t i = 0; i < options->rules.count; i++) {
-        const char *text = options->rules.items[i];
-        const size_t size = strlen(text) + 1;
-        dynq_error error = {0};
-        set->texts[i] = allocate(size, 1);
-        set->count = i + 1;
-        const dynq_status status =
-            dynq_quantize_rule_parse(text, set->texts[i], size, &set->rules[i], &error);
-        if (status != DYNQ_OK) {
-            return command_fail_status(call->command, status, &error, text);
-        }
-    }
-    return EXIT_CODE_DONE;
-}
 
 static exit_code check_fp32(const command_call *call, const dynq_model *model)
 {
     for (size_t i = 0; i < dynq_model_node_count(model); i++) {
         dynq_node_info node = {.size = sizeof node};
         dynq_model_node(model, i, &node);
-        if (node.precision == DYNQ_PRECISION_INT8) {
-            return command_fail(call->command, EXIT_CODE_DATA,
-                                "%s: is INT8 already (node '%s'): give the FP32 model",
-                                call->arguments[0], node.name);
+        const int whole = node.precision != DYNQ_PRECISION_INT8 &&
+                          (node.weight_format == 0 || node.weight_format == DYNQ_FORMAT_FP32);
+        if (!whole) {
+            return command_fail(
+                call->command, EXIT_CODE_DATA, "%s: is %s already (node '%s'): give the FP32 model",
+                call->arguments[0], node.precision == DYNQ_PRECISION_INT8 ? "INT8" : "quantized",
+                node.name);
         }
     }
     return EXIT_CODE_DONE;
@@ -158,6 +169,14 @@ static exit_code check_fp32(const command_call *call, const dynq_model *model)
 static dynq_switch on_if(int given)
 {
     return given ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF;
+}
+
+/* "channel", the last choice, is another word for the first. */
+static dynq_weight_granularity weight_granularity(const quantize_options *options)
+{
+    return options->weight_granularity > DYNQ_WEIGHTS_PER_ELEMENT
+               ? DYNQ_WEIGHTS_PER_COLUMN
+               : (dynq_weight_granularity)options->weight_granularity;
 }
 
 static dynq_quantize_options wanted_options(const quantize_options *options, const rule_set *set)
@@ -169,13 +188,18 @@ static dynq_quantize_options wanted_options(const quantize_options *options, con
         .scheme = (dynq_scheme)options->scheme,
         .method = (dynq_calibration_method)options->method,
         .percentile = options->percentile,
-        .weight_granularity = (dynq_weight_granularity)options->weight_granularity,
-        .clip_weights = on_if(options->clip_weights),
+        .weight_granularity = weight_granularity(options),
+        .clip_weights = (dynq_switch)options->clip_weights,
         .clip_ranges = on_if(options->clip_ranges),
         .clip_method = (dynq_calibration_method)options->clip_ranges,
         .correct_bias = on_if(options->correct_bias),
         .rules = set->rules,
         .rule_count = set->count,
+        .weights = (dynq_format)(options->weights + DYNQ_FORMAT_FP32 - 1),
+        .levels = (dynq_levels)options->levels,
+        .table = (dynq_table_scope)options->table,
+        .clusters = (size_t)options->clusters,
+        .simulate = on_if(options->simulate),
     };
 }
 
@@ -202,7 +226,7 @@ static exit_code run(const command_call *call)
 {
     rule_set set = {0};
     quantize_job job = {0};
-    exit_code code = parse_rules(call, &set);
+    exit_code code = rule_set_read(call, &set);
     if (code == EXIT_CODE_DONE) {
         code = command_open_model(call, call->arguments[0], &job.model);
     }
@@ -221,10 +245,11 @@ static exit_code run(const command_call *call)
 
 const command command_quantize = {
     .name = "quantize",
-    .summary = "make an INT8 model of an FP32 one",
+    .summary = "make an INT8 model of an FP32 one, or one of fewer bits",
     .usage = "MODEL -o OUT [options]",
     .description = "Quantizes the weights of linear nodes to INT8, one scale per output column, "
-                   "and sets how the ranges of their inputs are found: while the model runs "
+                   "or to what --weights says, and sets how the ranges of their inputs are found: "
+                   "while the model runs "
                    "(dynamic) or from a calibration (static). Tables of embeddings get one scale "
                    "per row, attention computes in INT8. Remedies against the error are "
                    "--clip-weights, --clip-ranges, --correct-bias and --smooth.",

@@ -1,4 +1,4 @@
-/* What the files of `dynq quantize` share. */
+/* What the files of `dynq quantize` share: its options and rules, what it prepares, its report. */
 #ifndef DYNQ_TOOLS_QUANTIZE_H
 #define DYNQ_TOOLS_QUANTIZE_H
 
@@ -13,11 +13,25 @@
 typedef struct quantize_options {
     const char *out, *calibration, *calibration_data;
     const char *smooth; /* NULL: not wanted */
+    const char *rules_file;
     int ranges, granularity, scheme, method, weight_granularity, clip_weights, clip_ranges,
-        correct_bias;
+        correct_bias, weights, levels, table, simulate;
     double percentile;
+    uint64_t clusters;
     option_list rules;
 } quantize_options;
+
+/* Rules as the library takes them; their patterns live in `texts`. */
+typedef struct rule_set {
+    dynq_quantize_rule *rules;
+    char **texts;
+    size_t count, room;
+} rule_set;
+
+/* The rules of --rules FILE, then those of --rule. On failure prints the error and returns its exit
+ * code. Release the set in any case. */
+exit_code rule_set_read(const command_call *call, rule_set *set);
+void rule_set_free(rule_set *set);
 
 /* What a run works with. */
 typedef struct quantize_job {

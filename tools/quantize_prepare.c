@@ -80,15 +80,34 @@ static const char *needs_calibration(const quantize_job *job)
         dynq_quantize_rule wish = {0};
         if (dynq_model_node(job->model, i, &node) != DYNQ_OK || node.op != DYNQ_OP_LINEAR ||
             dynq_quantize_resolve(job->model, &job->wanted, i, &wish, NULL) != DYNQ_OK ||
-            wish.precision == DYNQ_PRECISION_FP32) {
+            wish.weights == DYNQ_FORMAT_FP32) {
             continue;
         }
-        need = wish.range == DYNQ_RANGE_STATIC       ? "static ranges need"
-               : wish.clip_ranges == DYNQ_SWITCH_ON  ? "clipping ranges needs"
-               : wish.correct_bias == DYNQ_SWITCH_ON ? "correcting biases needs"
-                                                     : NULL;
+        const int ranges =
+            wish.precision != DYNQ_PRECISION_FP32 && job->wanted.simulate != DYNQ_SWITCH_ON;
+        need = ranges && wish.range == DYNQ_RANGE_STATIC      ? "static ranges need"
+               : ranges && wish.clip_ranges == DYNQ_SWITCH_ON ? "clipping ranges needs"
+               : wish.correct_bias == DYNQ_SWITCH_ON          ? "correcting biases needs"
+                                                              : NULL;
     }
     return need;
+}
+
+/* Whether a calibration has a say in how weights are rounded: steps and levels of few bits and of
+ * groups heed which inputs count. */
+static int calibration_helps(const quantize_job *job)
+{
+    for (size_t i = 0; i < dynq_model_node_count(job->model); i++) {
+        dynq_node_info node = {.size = sizeof node};
+        dynq_quantize_rule wish = {0};
+        if (dynq_model_node(job->model, i, &node) == DYNQ_OK && node.op == DYNQ_OP_LINEAR &&
+            dynq_quantize_resolve(job->model, &job->wanted, i, &wish, NULL) == DYNQ_OK &&
+            dynq_format_bits(wish.weights) <= 8 &&
+            (wish.clip_weights == DYNQ_SWITCH_ON || wish.levels == DYNQ_LEVELS_CLUSTERS)) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 /* "search", or a number between 0 and 1. */
@@ -157,6 +176,14 @@ static exit_code check_sources(const command_call *call, const char *need)
     return EXIT_CODE_DONE;
 }
 
+/* A calibration of the model before smoothing says nothing of the smoothed one. Where the data can
+ * only be read once, or is not there, what only helps is done without. */
+static int measured_anew(const quantize_options *options, int used)
+{
+    return used && options->calibration_data != NULL &&
+           calibration_file_again(options->calibration_data);
+}
+
 exit_code quantize_prepare(const command_call *call, quantize_job *job)
 {
     const quantize_options *options = call->options;
@@ -165,7 +192,9 @@ exit_code quantize_prepare(const command_call *call, quantize_job *job)
     if (code == EXIT_CODE_DONE) {
         code = check_sources(call, need);
     }
-    if (code != EXIT_CODE_DONE || (need == NULL && options->smooth == NULL)) {
+    const int given = options->calibration != NULL || options->calibration_data != NULL;
+    const int used = need != NULL || (given && calibration_helps(job));
+    if (code != EXIT_CODE_DONE || (!used && options->smooth == NULL)) {
         return code;
     }
     if (options->calibration != NULL) {
@@ -175,10 +204,11 @@ exit_code quantize_prepare(const command_call *call, quantize_job *job)
     }
     if (code == EXIT_CODE_DONE && options->smooth != NULL) {
         code = smooth(call, job);
-        if (code == EXIT_CODE_DONE && need != NULL) {
+        if (code == EXIT_CODE_DONE && measured_anew(options, used)) {
             code = measure(call, job);
         }
     }
-    job->wanted.calibration = need != NULL ? job->calibration : NULL;
+    job->wanted.calibration =
+        used && (options->smooth == NULL || measured_anew(options, used)) ? job->calibration : NULL;
     return code;
 }

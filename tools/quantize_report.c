@@ -13,7 +13,8 @@
 typedef struct node_report {
     dynq_node_info info;     /* of the quantized model, to which its name belongs */
     dynq_quantize_rule wish; /* what was wanted of it */
-    int linear;              /* in INT8: has a range */
+    int linear;              /* in INT8 or INT16: has a range */
+    int coded;               /* a linear layer with scales of weights, if only simulated */
     double weight_sqnr_db;   /* infinite where the weights are unchanged, or none */
     uint64_t bytes_before;
 } node_report;
@@ -57,7 +58,9 @@ static size_t report_nodes(const quantize_job *job, const dynq_model *after, nod
         dynq_model_node(after, (size_t)index, &report->info);
         dynq_quantize_resolve(job->model, &job->wanted, i, &report->wish, NULL);
         report->linear = dynq_range_kind_name(report->info.range.kind) != NULL;
-        if (report->info.precision == DYNQ_PRECISION_INT8 && old.parameters > 0) {
+        report->coded = old.op == DYNQ_OP_LINEAR && dynq_format_bits(report->wish.weights) > 0 &&
+                        report->wish.precision != DYNQ_PRECISION_FP32;
+        if (report->wish.weights != DYNQ_FORMAT_FP32 && old.parameters > 0) {
             report->weight_sqnr_db = weight_sqnr(job->model, i, after, (size_t)index, &old);
         }
     }
@@ -101,6 +104,41 @@ static json_t *switch_or_null(const node_report *report, dynq_switch wanted)
     return report->linear ? json_boolean(wanted == DYNQ_SWITCH_ON) : json_null();
 }
 
+/* Inputs of a group of weights; 0: none. */
+static int group_of(dynq_weight_granularity granularity)
+{
+    return granularity == DYNQ_WEIGHTS_PER_GROUP_32    ? 32
+           : granularity == DYNQ_WEIGHTS_PER_GROUP_64  ? 64
+           : granularity == DYNQ_WEIGHTS_PER_GROUP_128 ? 128
+                                                       : 0;
+}
+
+static int has_levels(const node_report *report)
+{
+    return report->coded &&
+           (report->wish.weights == DYNQ_FORMAT_INT4 || report->wish.weights == DYNQ_FORMAT_INT2 ||
+            report->wish.levels != DYNQ_LEVELS_UNIFORM);
+}
+
+static void set_weights(json_t *node, const node_report *report)
+{
+    const dynq_quantize_rule *wish = &report->wish;
+    const int group = report->coded ? group_of(wish->weight_granularity) : 0;
+    const int levels = has_levels(report);
+    command_json_set(node, "weights",
+                     text_or_null(report->info.parameters > 0, dynq_format_name(wish->weights)));
+    command_json_set(
+        node, "weight_granularity",
+        text_or_null(report->coded, dynq_weight_granularity_name(wish->weight_granularity)));
+    command_json_set(node, "group",
+                     group > 0 ? command_json_integer((uint64_t)group) : json_null());
+    command_json_set(node, "levels", text_or_null(levels, dynq_levels_name(wish->levels)));
+    command_json_set(node, "table", text_or_null(levels, dynq_table_scope_name(wish->table)));
+    command_json_set(node, "clip_weights",
+                     report->coded ? json_boolean(wish->clip_weights == DYNQ_SWITCH_ON)
+                                   : json_null());
+}
+
 static json_t *node_json(const node_report *report)
 {
     const dynq_quantize_rule *wish = &report->wish;
@@ -110,14 +148,13 @@ static json_t *node_json(const node_report *report)
     command_json_set(node, "precision",
                      command_json_string(dynq_precision_name(report->info.precision)));
     set_range(node, report);
-    command_json_set(
-        node, "weight_granularity",
-        text_or_null(report->linear,
-                     wish->weight_granularity == DYNQ_WEIGHTS_PER_TENSOR ? "tensor" : "column"));
-    command_json_set(node, "clip_weights", switch_or_null(report, wish->clip_weights));
+    set_weights(node, report);
     command_json_set(node, "clip_ranges",
                      switch_or_null(report, dynamic ? wish->clip_ranges : DYNQ_SWITCH_OFF));
-    command_json_set(node, "correct_bias", switch_or_null(report, wish->correct_bias));
+    command_json_set(node, "correct_bias",
+                     wish->weights != DYNQ_FORMAT_FP32 && report->info.op == DYNQ_OP_LINEAR
+                         ? json_boolean(wish->correct_bias == DYNQ_SWITCH_ON)
+                         : json_null());
     command_json_set(node, "weight_sqnr_db", command_json_number(report->weight_sqnr_db));
     command_json_set(node, "bytes_before", command_json_integer(report->bytes_before));
     command_json_set(node, "bytes_after", command_json_integer(report->info.weight_bytes));
@@ -135,6 +172,7 @@ static void print_json(const command_call *call, const quantize_job *job,
         command_json_append(nodes, node_json(&reports[i]));
     }
     command_json_set(object, "nodes", nodes);
+    command_json_set(object, "simulated", json_boolean(options->simulate));
     command_json_set(object, "smoothed", json_boolean(options->smooth != NULL));
     command_json_set(object, "alpha", number_or_null(job->alpha > 0, job->alpha));
     command_json_set(object, "compression",
@@ -159,24 +197,49 @@ static void describe_range(const node_report *report, char *text, size_t size)
     }
 }
 
+/* "int8", "int4/32 clusters": format, what shares a scale unless it is the column, and levels. */
+static void describe_weights(const node_report *report, char *text, size_t size)
+{
+    const dynq_quantize_rule *wish = &report->wish;
+    const int group = group_of(wish->weight_granularity);
+    char scope[32] = "", levels[32] = "";
+    if (report->coded && group > 0) {
+        snprintf(scope, sizeof scope, "/%d", group);
+    } else if (report->coded && wish->weight_granularity != DYNQ_WEIGHTS_PER_COLUMN) {
+        snprintf(scope, sizeof scope, "/%s",
+                 dynq_weight_granularity_name(wish->weight_granularity));
+    }
+    if (has_levels(report) && wish->levels != DYNQ_LEVELS_UNIFORM) {
+        snprintf(levels, sizeof levels, " %s", dynq_levels_name(wish->levels));
+    }
+    snprintf(text, size, "%s%s%s", dynq_format_name(wish->weights), scope, levels);
+}
+
 static void print_table(const node_report *reports, size_t count, table_format format)
 {
     const int narrow = format == TABLE_TEXT; /* a terminal: room for names */
     table *rows = table_create();
     table_column(rows, "name", TABLE_NAME);
-    table_column(rows, narrow ? "type" : "precision", TABLE_LEFT);
+    if (!narrow) {
+        table_column(rows, "precision", TABLE_LEFT);
+    }
+    table_column(rows, narrow ? "type" : "weights", TABLE_LEFT);
     table_column(rows, "range", TABLE_LEFT);
     table_column(rows, narrow ? "SQNR" : "weight SQNR dB", TABLE_RIGHT);
     table_column(rows, narrow ? "B before" : "bytes before", TABLE_RIGHT);
     table_column(rows, narrow ? "B after" : "bytes after", TABLE_RIGHT);
     for (size_t i = 0; i < count; i++) {
         const node_report *report = &reports[i];
-        char range[64] = "";
+        char range[64] = "", weights[64] = "";
+        describe_weights(report, weights, sizeof weights);
         if (report->linear) {
             describe_range(report, range, sizeof range);
         }
         table_text(rows, report->info.name);
-        table_text(rows, dynq_precision_name(report->info.precision));
+        if (!narrow) {
+            table_text(rows, dynq_precision_name(report->info.precision));
+        }
+        table_text(rows, weights);
         table_text(rows, report->linear ? range : NULL);
         table_number(rows, isfinite(report->weight_sqnr_db) ? report->weight_sqnr_db : NAN, 2);
         table_integer(rows, report->bytes_before);
