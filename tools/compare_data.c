@@ -4,43 +4,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "tools/data.h"
-#include "tools/inputs.h"
-
-static exit_code read_labels(comparison *self)
-{
-    const char *path = self->options->labels;
-    size_t count = 0;
-    dynq_error error = {0};
-    const dynq_status status = data_read_labels(path, &self->labels, &count, &error);
-    if (status != DYNQ_OK) {
-        return command_fail_status(self->call->command, status, &error, path);
-    }
-    if (count != self->x.count) {
-        return command_fail(self->call->command, EXIT_CODE_DATA,
-                            "%s has %zu labels, but %s has %zu %s; give one label for each", path,
-                            count, self->options->data, self->x.count,
-                            self->input.ids ? "lines" : "rows");
-    }
-    model_slot *slots = NULL;
-    model_outputs(self->models[0], &slots);
-    const model_slot output = slots[model_main_output(self->models[0])];
-    const size_t classes = output.columns;
-    free(slots);
-    if (self->input.ids && output.domain != DYNQ_DOMAIN_SEGMENTS) {
-        return command_fail(self->call->command, EXIT_CODE_USAGE,
-                            "--labels: %s has a row for each token, not one for each text",
-                            output.name);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (self->labels[i] < 0 || (size_t)self->labels[i] >= classes) {
-            return command_fail(self->call->command, EXIT_CODE_DATA,
-                                "%s: label %d in row %zu, but the model has the classes 0 to %zu",
-                                path, (int)self->labels[i], i, classes - 1);
-        }
-    }
-    return EXIT_CODE_DONE;
-}
+#include "tools/labels.h"
 
 static int has_classes(const comparison *self)
 {
@@ -82,7 +46,8 @@ exit_code compare_read_data(comparison *self)
     exit_code code =
         requests_read(self->call, self->models[0], options->data, &self->input, &self->x);
     if (code == EXIT_CODE_DONE && options->labels != NULL) {
-        code = read_labels(self);
+        code = labels_read(self->call, options->labels, options->data, self->models[0],
+                           &self->input, &self->x, &self->labels);
     }
     if (code != EXIT_CODE_DONE) {
         return code;

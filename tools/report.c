@@ -1,5 +1,7 @@
 #include "tools/report.h"
 
+#include "tools/replace.h"
+
 #include "tools/report_style.h"
 
 #include <errno.h>
@@ -279,30 +281,6 @@ dynq_status report_check_path(const char *path, dynq_error *error)
     return status;
 }
 
-/* Writes all of `page` and closes the descriptor; 0 or an errno. */
-static int write_all(int descriptor, const markup *page)
-{
-    int failure = 0;
-    for (size_t done = 0; done < page->length && failure == 0;) {
-        const ssize_t count = write(descriptor, page->bytes + done, page->length - done);
-        if (count >= 0) {
-            done += (size_t)count;
-        } else if (errno != EINTR) {
-            failure = errno;
-        }
-    }
-    /* A new file of mkstemp() is private; a report is an ordinary file. */
-    const mode_t mask = umask(0);
-    umask(mask);
-    if (failure == 0 && (fchmod(descriptor, 0666 & ~mask) != 0 || fsync(descriptor) != 0)) {
-        failure = errno;
-    }
-    if (close(descriptor) != 0 && failure == 0) {
-        failure = errno;
-    }
-    return failure;
-}
-
 dynq_status report_write(report *page, const char *path, dynq_error *error)
 {
     close_section(page);
@@ -310,26 +288,5 @@ dynq_status report_write(report *page, const char *path, dynq_error *error)
     if (page->body.failed) {
         return fail(error, DYNQ_ERR_MEMORY, "out of memory for the report %s", path);
     }
-    const size_t size = strlen(path) + sizeof ".XXXXXX";
-    char *temporary = malloc(size);
-    if (temporary == NULL) {
-        return fail(error, DYNQ_ERR_MEMORY, "out of memory for the report %s", path);
-    }
-    snprintf(temporary, size, "%s.XXXXXX", path);
-    const int descriptor = mkstemp(temporary);
-    if (descriptor < 0) {
-        const int failure = errno;
-        free(temporary);
-        return fail(error, DYNQ_ERR_IO, "cannot write %s: %s", path, strerror(failure));
-    }
-    int failure = write_all(descriptor, &page->body);
-    if (failure == 0 && rename(temporary, path) != 0) {
-        failure = errno;
-    }
-    if (failure != 0) {
-        unlink(temporary);
-    }
-    free(temporary);
-    return failure == 0 ? DYNQ_OK
-                        : fail(error, DYNQ_ERR_IO, "cannot write %s: %s", path, strerror(failure));
+    return replace_file(path, page->body.bytes, page->body.length, error);
 }
