@@ -30,6 +30,15 @@ extern "C" {
 DYNQ_API dynq_status dynq_model_isolate(dynq_model *model, dynq_model **isolated,
                                         dynq_error *error);
 
+/* Makes a model of `count` nodes of `model`, given in ascending order: what they read of others is
+ * an input named after that value, with its kind of rows, and each result that none of them reads
+ * is an output named after its node. With what the nodes before gave on some data, it goes on from
+ * there. Parameters are shared with `model`, of which the result keeps a reference; it can be run,
+ * not saved. Memory is the allocator of `model`. DYNQ_ERR_ARGUMENT (also for an input of the
+ * model), DYNQ_ERR_MEMORY. */
+DYNQ_API dynq_status dynq_model_extract(dynq_model *model, const size_t *nodes, size_t count,
+                                        dynq_model **part, dynq_error *error);
+
 /* The largest |sum| that an INT8 linear layer can reach before its scales, over all inputs and
  * columns, and how many bits are left above it in an int32: log2(2^31 / largest), +Inf where all
  * weights are 0. With P and N the sums of the positive and of the |negative| codes of a column:

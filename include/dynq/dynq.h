@@ -27,6 +27,7 @@
 #include <dynq/status.h>
 #include <dynq/tensor.h>
 #include <dynq/threads.h>
+#include <dynq/tune.h>
 #include <dynq/version.h>
 
 #endif
