@@ -1,12 +1,13 @@
 #include "tools/command.h"
 
-#include "models/mlp.h"
 #include "tools/allocate.h"
 #include "tools/output.h"
 #include "tools/statistics.h"
 #include "tools/train_data.h"
+#include "tools/train_model.h"
 #include "tools/trainer.h"
 
+#include <dynq/format.h>
 #include <dynq/model.h>
 #include <errno.h>
 #include <libgen.h>
@@ -16,7 +17,8 @@
 #include <unistd.h>
 
 typedef struct train_options {
-    const char *data, *out;
+    const char *data, *out, *from;
+    int weights, ranges, granularity, steps; /* 0: not given */
     uint64_t epochs, batch;
     option_sizes hidden;
     double rate, weight_decay, dropout, smoothing;
@@ -93,6 +95,40 @@ static const option_entry entries[] = {
      .initial = "0",
      .low = 0,
      .high = 0.99},
+    {.name = "from",
+     .kind = OPTION_STRING,
+     .offset = offsetof(train_options, from),
+     .argument = "MODEL",
+     .help = "start from the weights of this FP32 model, whose layers are then those of the "
+             "network, in the place of --hidden"},
+    {.name = "weights",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(train_options, weights),
+     .argument = "FORMAT",
+     .help = "train for weights in this format and inputs in 8 bits, and write a model that "
+             "computes in integers: fp32, int8, int4, int2",
+     .initial = "fp32",
+     .choices = "fp32|int8|int4|int2"},
+    {.name = "ranges",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(train_options, ranges),
+     .argument = "KIND",
+     .help = "with --weights: ranges of the layers' inputs, dynamic or static. Default: dynamic",
+     .choices = "dynamic|static"},
+    {.name = "granularity",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(train_options, granularity),
+     .argument = "SCOPE",
+     .help = "of dynamic ranges in the model: row, or segment, which is a row where each image is "
+             "a request; training has one range for each image. Default: row",
+     .choices = "row|segment"},
+    {.name = "steps",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(train_options, steps),
+     .argument = "HOW",
+     .help = "with --weights: the steps between levels, and static ranges, are learned, or follow "
+             "the largest weight of a column and the mean range of a batch (max). Default: learned",
+     .choices = "learned|max"},
     {.name = NULL},
 };
 
@@ -113,8 +149,52 @@ static exit_code check_output(const command_call *call, const char *path)
                                    strerror(reason));
 }
 
+/* What only goes with quantization. */
+static exit_code set_quantization(const command_call *call, trainer_options *settings)
+{
+    static const dynq_format formats[] = {0, DYNQ_FORMAT_INT8, DYNQ_FORMAT_INT4, DYNQ_FORMAT_INT2};
+    const train_options *options = call->options;
+    settings->weights = formats[options->weights - 1];
+    settings->range = options->ranges == 2 ? DYNQ_RANGE_STATIC : DYNQ_RANGE_DYNAMIC;
+    settings->steps = options->steps == 2 ? TRAINER_STEPS_MAX : TRAINER_STEPS_LEARNED;
+    if (settings->weights == 0 && (options->ranges | options->granularity | options->steps) != 0) {
+        return command_fail(call->command, EXIT_CODE_USAGE,
+                            "--ranges, --granularity and --steps are about quantization: choose "
+                            "--weights int8, int4 or int2");
+    }
+    if (settings->range == DYNQ_RANGE_STATIC && options->granularity != 0) {
+        return command_fail(call->command, EXIT_CODE_USAGE,
+                            "--granularity is about dynamic ranges; a static one is of the tensor");
+    }
+    return EXIT_CODE_DONE;
+}
+
+static exit_code set_widths(const command_call *call, const train_data *data,
+                            const train_start *start, trainer_options *settings)
+{
+    const train_options *options = call->options;
+    const size_t columns = data->train.images.columns;
+    if (options->from != NULL) {
+        const size_t inputs = start->widths[0], outputs = start->widths[start->layers];
+        settings->layers = start->layers;
+        memcpy(settings->widths, start->widths, sizeof settings->widths);
+        return inputs == columns && outputs == data->classes
+                   ? EXIT_CODE_DONE
+                   : command_fail(call->command, EXIT_CODE_DATA,
+                                  "%s: takes %zu values to %zu classes; the data have %zu and %zu",
+                                  options->from, inputs, outputs, columns, data->classes);
+    }
+    settings->layers = options->hidden.count + 1;
+    settings->widths[0] = columns;
+    for (size_t i = 0; i < options->hidden.count; i++) {
+        settings->widths[i + 1] = (size_t)options->hidden.values[i];
+    }
+    settings->widths[settings->layers] = data->classes;
+    return EXIT_CODE_DONE;
+}
+
 static exit_code make_settings(const command_call *call, const train_data *data,
-                               trainer_options *settings)
+                               const train_start *start, trainer_options *settings)
 {
     const train_options *options = call->options;
     if (options->hidden.count + 1 > TRAINER_MAX_LAYERS) {
@@ -122,20 +202,16 @@ static exit_code make_settings(const command_call *call, const train_data *data,
                             "--hidden: %zu layers; at most %d are possible", options->hidden.count,
                             TRAINER_MAX_LAYERS - 1);
     }
-    *settings = (trainer_options){.layers = options->hidden.count + 1,
-                                  .epochs = (size_t)options->epochs,
+    *settings = (trainer_options){.epochs = (size_t)options->epochs,
                                   .batch = (size_t)options->batch,
                                   .seed = call->common.seed,
+                                  .threads = call->common.threads,
                                   .rate = options->rate,
                                   .weight_decay = options->weight_decay,
                                   .dropout = options->dropout,
                                   .smoothing = options->smoothing};
-    settings->widths[0] = data->train.images.columns;
-    for (size_t i = 0; i < options->hidden.count; i++) {
-        settings->widths[i + 1] = (size_t)options->hidden.values[i];
-    }
-    settings->widths[settings->layers] = data->classes;
-    return EXIT_CODE_DONE;
+    const exit_code code = set_quantization(call, settings);
+    return code == EXIT_CODE_DONE ? set_widths(call, data, start, settings) : code;
 }
 
 static exit_code train_epochs(const command_call *call, trainer *network, const train_data *data,
@@ -170,21 +246,22 @@ static exit_code train_epochs(const command_call *call, trainer *network, const 
 static exit_code save(const command_call *call, const trainer *network)
 {
     const train_options *options = call->options;
-    const float *weights[TRAINER_MAX_LAYERS], *biases[TRAINER_MAX_LAYERS];
-    for (size_t l = 0; l < network->options.layers; l++) {
-        weights[l] = network->weights[l];
-        biases[l] = network->biases[l];
-    }
+    const dynq_scope scope = options->granularity == 2 ? DYNQ_SCOPE_SEGMENT : DYNQ_SCOPE_ROW;
     dynq_model *model = NULL;
     dynq_error error = {0};
-    dynq_status status = mlp_build(network->options.layers, network->options.widths, weights,
-                                   biases, &model, &error);
+    dynq_status status = train_model_make(network, scope, &model, &error);
     if (status == DYNQ_OK) {
         status = dynq_model_save(model, options->out, &error);
     }
     dynq_model_free(model);
     return status == DYNQ_OK ? EXIT_CODE_DONE
                              : command_fail_status(call->command, status, &error, options->out);
+}
+
+static const char *format_name(const trainer *network)
+{
+    return dynq_format_name(network->options.weights != 0 ? network->options.weights
+                                                          : DYNQ_FORMAT_FP32);
 }
 
 static void print_json(const command_call *call, const trainer *network,
@@ -212,19 +289,21 @@ static void print_json(const command_call *call, const trainer *network,
     command_json_set(object, "seconds", command_json_number(seconds));
     command_json_set(object, "seed", command_json_integer(network->options.seed));
     command_json_set(object, "parameters", command_json_integer(network->count));
+    command_json_set(object, "weights", command_json_string(format_name(network)));
     command_json_set(object, "file", command_json_string(options->out));
     command_json_print(object);
 }
 
-static exit_code train(const command_call *call, const train_data *data)
+static exit_code train(const command_call *call, const train_data *data, const train_start *start)
 {
     const train_options *options = call->options;
     trainer_options settings;
-    exit_code code = make_settings(call, data, &settings);
+    exit_code code = make_settings(call, data, start, &settings);
     if (code != EXIT_CODE_DONE) {
         return code;
     }
     trainer *network = trainer_create(&settings);
+    train_start_copy(start, network);
     epoch_report *reports = allocate(settings.epochs, sizeof *reports);
     code = train_epochs(call, network, data, reports);
     if (code == EXIT_CODE_DONE) {
@@ -248,13 +327,21 @@ static exit_code run(const command_call *call)
     if (code != EXIT_CODE_DONE) {
         return code;
     }
+    train_start start = {0};
     train_data data;
     dynq_error error = {0};
-    const dynq_status status = train_data_read(options->data, &data, &error);
+    dynq_status status =
+        options->from != NULL ? train_start_read(options->from, &start, &error) : DYNQ_OK;
     if (status != DYNQ_OK) {
+        return command_fail_status(call->command, status, &error, options->from);
+    }
+    status = train_data_read(options->data, &data, &error);
+    if (status != DYNQ_OK) {
+        train_start_free(&start);
         return command_fail_status(call->command, status, &error, options->data);
     }
-    code = train(call, &data);
+    code = train(call, &data, &start);
+    train_start_free(&start);
     train_data_free(&data);
     return code;
 }
@@ -264,15 +351,19 @@ const command command_train = {
     .summary = "train a multilayer perceptron on images",
     .usage = "--data DIR -o MODEL [options]",
     .description =
-        "Trains an FP32 multilayer perceptron with ReLU on files in the layout of MNIST: "
-        "cross-entropy, Adam with decoupled weight decay, one thread. The weights after the "
-        "last epoch are written; test images only measure. One seed gives the same bytes on "
-        "one type of CPU.",
-    .example = "dynq train --data /usr/share/datasets/fashion-mnist -o mlp.safetensors",
+        "Trains a multilayer perceptron with ReLU on files in the layout of MNIST: cross-entropy, "
+        "Adam with decoupled weight decay, up to two threads. The weights after the last epoch "
+        "are written; test images only measure. One seed gives the same bytes on one type of CPU, "
+        "whatever the threads. With --weights int8, int4 or int2 the network computes on the codes "
+        "that the integer engine will see (fake quantization with straight-through gradients), "
+        "and the accuracies are those of the model that is written.",
+    .example = "dynq train --data /usr/share/datasets/fashion-mnist -o mlp.safetensors\n"
+               "dynq train --data /usr/share/datasets/fashion-mnist --from mlp.safetensors "
+               "--weights int4 --epochs 10 --rate 0.0005 -o mlp-int4.safetensors",
     .entries = entries,
     .options_size = sizeof(train_options),
     .min_arguments = 0,
     .max_arguments = 0,
-    .heeds = COMMAND_SEED,
+    .heeds = COMMAND_SEED | COMMAND_THREADS,
     .run = run,
 };
