@@ -20,6 +20,7 @@ static const command *const commands[] = {
 #endif
     &command_convert, &command_calibrate, &command_quantize,   &command_run,
     &command_compare, &command_bench,     &command_bench_gemm, &command_embed,
+    &command_tune,
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
