@@ -216,7 +216,8 @@ static void check_engine(const trainer_options *options, const example *data)
                                {dynq_session_slot(session, "logits"), logits, sizeof logits, 0}};
     const dynq_batch batch = {.size = sizeof batch, .rows = ROWS};
     cr_assert_eq(dynq_session_run(session, &batch, io, 2, &error), DYNQ_OK, "%s", error.message);
-    cr_assert_eq(memcmp(logits, network->activations[3], sizeof logits), 0);
+    cr_assert_eq(memcmp(logits, network->activations[3], sizeof logits), 0,
+                 "%s, range %d, steps %d", dynq_format_name(few.weights), few.range, few.steps);
     dynq_session_free(session);
     dynq_model_free(model);
     trainer_free(network);
