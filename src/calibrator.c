@@ -4,13 +4,11 @@
 #include "src/error.h"
 #include "src/model.h"
 #include "src/options.h"
+#include "src/parts.h"
 #include "src/threads.h"
 
 #include <dynq/calibrator.h>
 #include <string.h>
-
-/* Rows of a part: enough to be fast, little memory, and never dependent on the threads. */
-#define PART_ROWS 256
 
 /* What a part takes at least. Nothing is shared with workers that would not come in time. */
 #define PART_NANOSECONDS 10000000
@@ -24,11 +22,6 @@ typedef struct observer {
     bool by_segment; /* the value has a row for each request */
 } observer;
 
-/* Whole requests that run together. */
-typedef struct part {
-    size_t row, rows, segment, segments;
-} part;
-
 /* What runs one part at a time. Workers know nothing of each other. */
 struct worker {
     const dynq_calibrator *calibrator;
@@ -37,8 +30,8 @@ struct worker {
     observer *observers;
     float **outputs;
     dynq_binding *bindings; /* the inputs as the caller's, then the outputs */
-    size_t *offsets;        /* [PART_ROWS + 1] */
-    part part;
+    size_t *offsets;        /* [DYNQ_PART_ROWS + 1] */
+    dynq_part part;
     dynq_status status, observed; /* of the run, of the first observation that failed */
     dynq_error error;
 };
@@ -73,14 +66,9 @@ static void observe(void *context, size_t node, size_t rows, size_t columns, con
     }
 }
 
-static bool is_input(const dynq_node *node)
-{
-    return node->op == DYNQ_OP_INPUT || node->op == DYNQ_OP_IDS;
-}
-
 static size_t part_rows(const dynq_calibrator *self)
 {
-    return self->options.max_rows > PART_ROWS ? self->options.max_rows : PART_ROWS;
+    return dynq_parts_rows(self->options.max_rows);
 }
 
 static bool take_memory(worker *w, const dynq_calibrator *self)
@@ -92,7 +80,7 @@ static bool take_memory(worker *w, const dynq_calibrator *self)
     w->outputs = dynq_alloc(allocator, model->output_count, sizeof *w->outputs);
     w->bindings =
         dynq_alloc(allocator, self->input_count + model->output_count, sizeof *w->bindings);
-    w->offsets = dynq_alloc(allocator, PART_ROWS + 1, sizeof *w->offsets);
+    w->offsets = dynq_alloc(allocator, DYNQ_PART_ROWS + 1, sizeof *w->offsets);
     if (w->scratch == NULL || w->observers == NULL || w->outputs == NULL || w->bindings == NULL ||
         w->offsets == NULL) {
         return false;
@@ -138,7 +126,7 @@ static dynq_status create_session(worker *w, const dynq_calibrator *self, dynq_t
     }
     const dynq_session_options options = {.size = sizeof options,
                                           .max_rows = part_rows(self),
-                                          .max_segments = PART_ROWS,
+                                          .max_segments = DYNQ_PART_ROWS,
                                           .kernel = self->options.kernel,
                                           .precision = DYNQ_PRECISION_FP32,
                                           .allocator = &self->allocator,
@@ -218,7 +206,7 @@ dynq_status dynq_calibrator_create(dynq_calibration *calibration, dynq_model *mo
     self->calibration = calibration;
     self->model = dynq_model_retain(model);
     for (size_t i = 0; i < model->node_count; i++) {
-        self->input_count += is_input(&model->nodes[i]);
+        self->input_count += dynq_is_input(&model->nodes[i]);
     }
     dynq_status status = dynq_calibration_create(model, &allocator, &self->total, error);
     if (status == DYNQ_OK) {
@@ -254,66 +242,33 @@ void dynq_calibrator_free(dynq_calibrator *calibrator)
     dynq_release(&allocator, calibrator);
 }
 
+static dynq_parts_owner owner_of(const dynq_calibrator *self)
+{
+    return (dynq_parts_owner){.name = "calibrator",
+                              .model = self->model,
+                              .session = self->workers[0].session,
+                              .longest = part_rows(self)};
+}
+
 int dynq_calibrator_slot(const dynq_calibrator *calibrator, const char *name)
 {
     if (calibrator == NULL || name == NULL) {
         return -1;
     }
-    const long node = dynq_model_find(calibrator->model, name);
-    return node < 0 || !is_input(&calibrator->model->nodes[node])
-               ? -1
-               : dynq_session_slot(calibrator->workers[0].session, name);
+    const dynq_parts_owner owner = owner_of(calibrator);
+    return dynq_parts_slot(&owner, name);
 }
 
 /* ---- running ---- */
-
-/* The part that begins where `before` ends: as many requests as fit, one at least. */
-static part next_part(const dynq_batch *batch, part before)
-{
-    part next = {.row = before.row + before.rows, .segment = before.segment + before.segments};
-    if (batch->segments == 0) {
-        const size_t left = batch->rows - next.row;
-        next.rows = left < PART_ROWS ? left : PART_ROWS;
-        next.segments = next.rows;
-        return next;
-    }
-    do {
-        next.segments++;
-        next.rows = batch->offsets[next.segment + next.segments] - next.row;
-    } while (next.segment + next.segments < batch->segments &&
-             batch->offsets[next.segment + next.segments + 1] - next.row <= PART_ROWS);
-    return next;
-}
-
-static void bind_inputs(worker *w)
-{
-    const dynq_calibrator *self = w->calibrator;
-    for (size_t i = 0; i < self->input_count; i++) {
-        dynq_binding *binding = &w->bindings[i];
-        *binding = self->bindings[i];
-        /* Floats and ids have the same size. */
-        const size_t skipped = w->part.row * binding->row_stride * sizeof(float);
-        binding->data = (char *)binding->data + skipped;
-        binding->bytes -= skipped;
-    }
-}
 
 static void run_part(void *context, size_t index)
 {
     const dynq_calibrator *self = context;
     worker *w = &self->workers[index];
-    const part *p = &w->part;
-    for (size_t i = 0; i <= p->segments; i++) {
-        w->offsets[i] =
-            self->batch->segments == 0 ? i : self->batch->offsets[p->segment + i] - p->row;
-    }
-    const dynq_batch batch = {.size = sizeof batch,
-                              .rows = p->rows,
-                              .segments = p->segments,
-                              .offsets = w->offsets,
-                              .cancel = self->batch->cancel};
+    const dynq_part *p = &w->part;
+    const dynq_batch batch = dynq_parts_batch(self->batch, *p, w->offsets);
     dynq_error error = {0};
-    bind_inputs(w);
+    dynq_parts_bind(*p, self->bindings, self->input_count, w->bindings);
     dynq_calibration_clear(w->scratch);
     w->scratch->requests = p->segments;
     w->observed = DYNQ_OK;
@@ -359,7 +314,7 @@ static dynq_status run_wave(dynq_calibrator *self, size_t count, dynq_error *err
 
 static dynq_status run_waves(dynq_calibrator *self, dynq_error *error)
 {
-    part last = {0};
+    dynq_part last = {0};
     dynq_status status = DYNQ_OK;
     dynq_calibration_clear(self->total);
     while (status == DYNQ_OK && last.row + last.rows < self->batch->rows) {
@@ -370,79 +325,12 @@ static dynq_status run_waves(dynq_calibrator *self, dynq_error *error)
                 status = start_worker(self, error);
             }
             if (status == DYNQ_OK) {
-                last = next_part(self->batch, last);
+                last = dynq_parts_next(self->batch, last);
                 self->workers[count++].part = last;
             }
         }
         if (status == DYNQ_OK) {
             status = run_wave(self, count, error);
-        }
-    }
-    return status;
-}
-
-static dynq_status check_batch(const dynq_calibrator *self, const dynq_batch *batch,
-                               dynq_error *error)
-{
-    if (batch->segments > 0 && (batch->offsets == NULL || batch->offsets[0] != 0 ||
-                                batch->offsets[batch->segments] != batch->rows)) {
-        return dynq_fail(error, DYNQ_ERR_SHAPE,
-                         "calibrator: the offsets of segments do not go from 0 to the %zu rows",
-                         batch->rows);
-    }
-    for (size_t i = 0; i < batch->segments; i++) {
-        const size_t first = batch->offsets[i], end = batch->offsets[i + 1];
-        if (first >= end || end > batch->rows) {
-            return dynq_fail(error, DYNQ_ERR_SHAPE,
-                             "calibrator: segment %zu is empty or out of order", i);
-        }
-        if (end - first > part_rows(self)) {
-            return dynq_fail(error, DYNQ_ERR_LIMIT,
-                             "calibrator: segment %zu has %zu rows, over the maximum of %zu", i,
-                             end - first, part_rows(self));
-        }
-    }
-    return DYNQ_OK;
-}
-
-/* Whether a binding is an input's and its memory holds the rows. Sets its stride. */
-static dynq_status check_binding(const dynq_calibrator *self, size_t rows, dynq_binding *binding,
-                                 dynq_error *error)
-{
-    for (size_t i = 0; i < self->model->node_count; i++) {
-        const dynq_node *node = &self->model->nodes[i];
-        if (!is_input(node) || dynq_calibrator_slot(self, node->name) != binding->slot) {
-            continue;
-        }
-        size_t needed = 0;
-        binding->row_stride = binding->row_stride == 0 ? node->n : binding->row_stride;
-        if (binding->data == NULL || binding->row_stride < node->n ||
-            !dynq_size_multiply(rows - 1, binding->row_stride, &needed) ||
-            !dynq_size_add(needed, node->n, &needed) ||
-            !dynq_size_multiply(needed, sizeof(float), &needed) || needed > binding->bytes) {
-            return dynq_fail(
-                error, DYNQ_ERR_ARGUMENT,
-                "calibrator: %zu rows of %zu columns with row stride %zu do not fit in "
-                "the %zu bytes bound to '%s'",
-                rows, node->n, binding->row_stride, binding->bytes, node->name);
-        }
-        return DYNQ_OK;
-    }
-    return dynq_fail(error, DYNQ_ERR_ARGUMENT, "calibrator: there is no input with slot %d",
-                     binding->slot);
-}
-
-static dynq_status check_run(const dynq_calibrator *self, const dynq_batch *batch,
-                             dynq_binding *bindings, dynq_error *error)
-{
-    dynq_status status = check_batch(self, batch, error);
-    for (size_t i = 0; status == DYNQ_OK && i < self->input_count; i++) {
-        status = check_binding(self, batch->rows, &bindings[i], error);
-        for (size_t j = 0; status == DYNQ_OK && j < i; j++) {
-            if (bindings[i].slot == bindings[j].slot) {
-                status = dynq_fail(error, DYNQ_ERR_ARGUMENT, "calibrator: slot %d is bound twice",
-                                   bindings[i].slot);
-            }
         }
     }
     return status;
@@ -465,7 +353,8 @@ dynq_status dynq_calibrator_run(dynq_calibrator *calibrator, const dynq_batch *b
     }
     memcpy(bound, bindings, binding_count * sizeof *bound);
     const dynq_float_state before = dynq_float_state_set_default();
-    dynq_status status = check_run(calibrator, &b, bound, error);
+    const dynq_parts_owner owner = owner_of(calibrator);
+    dynq_status status = dynq_parts_check(&owner, &b, bound, binding_count, error);
     if (status == DYNQ_OK) {
         calibrator->batch = &b;
         calibrator->bindings = bound;

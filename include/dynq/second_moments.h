@@ -14,8 +14,13 @@
 extern "C" {
 #endif
 
+/* The most columns of a value that gets a matrix: 2 GiB. */
+#define DYNQ_MAX_MOMENTS_COLUMNS 16384
+
 /* Dense algebra in double precision that the core library leaves to a LAPACK. Column-major, leading
- * dimension n, lower triangle; the upper one is left alone. */
+ * dimension n, lower triangle; the upper one is left alone. What a LAPACK makes of the same numbers
+ * may differ in the last bits from machine to machine, so that a model made with error-feedback
+ * rounding has the same bytes on the same machine only. */
 typedef struct dynq_algebra {
     size_t size;      /* sizeof(dynq_algebra) */
     const char *name; /* "openblas" */
@@ -36,8 +41,9 @@ typedef struct dynq_second_moments_options {
     const dynq_allocator *allocator;
 } dynq_second_moments_options;
 
-/* 8 * K * K bytes for each value that linear layers read, and an FP32 session of the model, of
- * which a reference is kept. `options` may be NULL. Errors: as dynq_session_create(). */
+/* 8 * K * K bytes for each value that linear layers read (none over DYNQ_MAX_MOMENTS_COLUMNS), its
+ * rows of a part of a batch, and an FP32 session of the model, of which a reference is kept.
+ * `options` may be NULL. Errors: as dynq_session_create(). */
 DYNQ_API dynq_status dynq_second_moments_create(dynq_model *model,
                                                 const dynq_second_moments_options *options,
                                                 dynq_second_moments **moments, dynq_error *error);
@@ -46,15 +52,16 @@ DYNQ_API void dynq_second_moments_free(dynq_second_moments *moments);
 
 /* The number of the slot of an input, or -1. */
 DYNQ_API int dynq_second_moments_slot(const dynq_second_moments *moments, const char *name);
-/* Runs one batch in FP32 and adds what the layers read: as dynq_calibrator_run(). Sums have the
- * same bits for any number of threads. */
+/* Runs one batch in FP32 and adds what the layers read: as dynq_calibrator_run(), except that after
+ * a failure part of the batch may have been added. Sums have the same bits for any number of
+ * threads and any kernel. */
 DYNQ_API dynq_status dynq_second_moments_run(dynq_second_moments *moments, const dynq_batch *batch,
                                              const dynq_binding *bindings, size_t binding_count,
                                              dynq_error *error);
 
 /* Of the value of node `name`: *columns, *rows seen and the matrix [columns][columns], both
  * triangles, which belongs to `moments` and is valid until it changes. Any result may be NULL.
- * DYNQ_ERR_NOT_FOUND. */
+ * DYNQ_ERR_NOT_FOUND; DYNQ_ERR_LIMIT: the value has too many columns for a matrix, NULL. */
 DYNQ_API dynq_status dynq_second_moments_get(const dynq_second_moments *moments, const char *name,
                                              size_t *columns, uint64_t *rows,
                                              const double **matrix);
