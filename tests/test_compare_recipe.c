@@ -28,12 +28,19 @@ Test(compare_recipe, names_come_back)
         "int8-static-percentile-99.9",
         "int8-static-percentile-99.999-symmetric-weights-tensor-smooth-clip-weights-bias",
         "int8-dynamic-row-symmetric-weights-tensor-smooth-clip-weights-clip-ranges-bias",
+        "fp16",
+        "bf16",
+        "int16-static-mse-weights-tensor",
+        "int4-dynamic-segment-weights-group-32-clusters-table-tensor-smooth-bias-feedback",
+        "int2-static-max-symmetric-weights-group-128-log-clip-weights",
+        "int8-simulated-weights-row-affine",
+        "int4-simulated-weights-element-clusters-256-table-panel",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         expect_name(names[i], names[i]);
     }
     const char *name = NULL;
-    for (size_t i = 0; (name = compare_usual_variant(i)) != NULL; i++) {
+    for (size_t i = 0; (name = compare_known_variant(i)) != NULL; i++) {
         expect_name(name, name);
     }
     expect_name("int8-dynamic-row-bias-smooth-symmetric", "int8-dynamic-row-symmetric-smooth-bias");
@@ -73,7 +80,20 @@ Test(compare_recipe, other_names_are_refused)
         "int8-static-percentile-101",
         "int8-static-percentile-99.9x",
         "fp32-smooth",
-        "int4-dynamic-row",
+        "int5-dynamic-row",
+        "fp16-smooth",
+        "int16-dynamic-row-symmetric",
+        "int16-dynamic-row-weights-group-32",
+        "int8-dynamic-row-clusters",
+        "int4-dynamic-row-affine",
+        "int4-dynamic-row-weights-row",
+        "int4-dynamic-row-clusters-16",
+        "int4-simulated-clusters-257",
+        "int4-simulated-clusters-1",
+        "int4-dynamic-row-table-panel",
+        "int4-dynamic-row-log-clusters",
+        "int4-simulated-clip-ranges",
+        "int4-simulated-symmetric",
     };
     compare_recipe recipe;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -92,14 +112,19 @@ static size_t listed(const char *list, double percentile, size_t room, compare_r
 
 Test(compare_recipe, lists_hold_names_and_patterns)
 {
-    compare_recipe recipes[32];
+    compare_recipe recipes[64];
     char name[COMPARE_NAME_SIZE];
     const char *bad = NULL;
-    size_t usual = 0;
+    size_t usual = 0, known = 0;
     while (compare_usual_variant(usual) != NULL) {
         usual++;
     }
-    cr_assert_eq(listed("*", 0, 32, recipes, &bad), usual);
+    while (compare_known_variant(known) != NULL) {
+        known++;
+    }
+    cr_assert(usual < known && known < 64);
+    cr_assert_eq(listed("usual", 0, 32, recipes, &bad), usual);
+    cr_assert_eq(listed("*", 0, 64, recipes, &bad), known);
     cr_assert_eq(listed("fp32", 0, 32, recipes, &bad), 0);
     cr_assert_null(bad);
     cr_assert_eq(

@@ -30,7 +30,7 @@ typedef enum compare_sort {
     COMPARE_SORT_BYTES
 } compare_sort;
 
-#define COMPARE_MAX_VARIANTS 32
+#define COMPARE_MAX_VARIANTS 64
 
 typedef struct comparison {
     const command_call *call;

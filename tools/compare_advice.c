@@ -54,7 +54,8 @@ static const compare_subject *best_of(const advising *self, dynq_range_kind kind
     const compare_subject *found = NULL;
     for (size_t i = 1; i < self->count; i++) {
         const compare_subject *one = &self->subjects[i];
-        if (one->known && one->recipe.range == kind && (!plain || compare_is_plain(&one->recipe)) &&
+        if (one->known && one->recipe.range == kind && one->recipe.format == DYNQ_FORMAT_INT8 &&
+            (!plain || compare_is_plain(&one->recipe)) &&
             (found == NULL || sqnr_of(one) > sqnr_of(found))) {
             found = one;
         }

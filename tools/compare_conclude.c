@@ -73,7 +73,7 @@ size_t compare_focus(const comparison *self)
         if (subject->known && compare_recipe_equal(&subject->recipe, &usual)) {
             return v;
         }
-        first = subject->known && subject->recipe.range == 0 ? first : v;
+        first = subject->known && subject->recipe.format == 0 ? first : v;
     }
     return first;
 }
@@ -84,7 +84,7 @@ int compare_command(const comparison *self, size_t variant, char *text, size_t s
     const compare_recipe *recipe = &subject->recipe;
     char switches[COMPARE_SWITCHES_SIZE];
     if (self->recipe_count == 0 || self->call->argument_count != 1 || !subject->known ||
-        recipe->range == 0) {
+        recipe->format == 0) {
         return 0;
     }
     const int calibrated = compare_recipe_calibrates(recipe);

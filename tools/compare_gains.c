@@ -29,6 +29,9 @@ typedef enum property {
     PROPERTY_CLIP_WEIGHTS,
     PROPERTY_CLIP_RANGES,
     PROPERTY_BIAS,
+    PROPERTY_FEEDBACK,
+    PROPERTY_GROUPS,   /* of low bits: scales by groups of 32 against columns */
+    PROPERTY_CLUSTERS, /* against uniform levels */
     PROPERTY_END
 } property;
 
@@ -51,9 +54,10 @@ static const char *name_of(const compare_subject *subject)
 
 int compare_is_plain(const compare_recipe *recipe)
 {
-    return recipe->scheme == DYNQ_SCHEME_AFFINE && recipe->weights == DYNQ_WEIGHTS_PER_COLUMN &&
+    return recipe->format == DYNQ_FORMAT_INT8 && !recipe->simulate &&
+           recipe->scheme == DYNQ_SCHEME_AFFINE && recipe->weights == DYNQ_WEIGHTS_PER_COLUMN &&
            !recipe->smooth && !recipe->clip_weights && !recipe->clip_ranges &&
-           !recipe->correct_bias;
+           !recipe->correct_bias && !recipe->feedback;
 }
 
 /* Of the median: from the lower half of the samples, as delays by other programs make the upper one
@@ -134,7 +138,7 @@ static int improve(property what, compare_recipe *changed)
         changed->scheme = DYNQ_SCHEME_AFFINE;
         return 1;
     case PROPERTY_WEIGHTS:
-        if (changed->weights == DYNQ_WEIGHTS_PER_COLUMN) {
+        if (changed->weights != DYNQ_WEIGHTS_PER_TENSOR) {
             return 0;
         }
         changed->weights = DYNQ_WEIGHTS_PER_COLUMN;
@@ -143,6 +147,19 @@ static int improve(property what, compare_recipe *changed)
     case PROPERTY_CLIP_WEIGHTS: return !changed->clip_weights && (changed->clip_weights = 1);
     case PROPERTY_CLIP_RANGES: return !changed->clip_ranges && (changed->clip_ranges = 1);
     case PROPERTY_BIAS: return !changed->correct_bias && (changed->correct_bias = 1);
+    case PROPERTY_FEEDBACK: return !changed->feedback && (changed->feedback = 1);
+    case PROPERTY_GROUPS:
+        if (changed->weights != DYNQ_WEIGHTS_PER_COLUMN) {
+            return 0;
+        }
+        changed->weights = DYNQ_WEIGHTS_PER_GROUP_32;
+        return 1;
+    case PROPERTY_CLUSTERS:
+        if (changed->levels != DYNQ_LEVELS_UNIFORM) {
+            return 0;
+        }
+        changed->levels = DYNQ_LEVELS_CLUSTERS;
+        return 1;
     case PROPERTY_METHOD:
     case PROPERTY_KIND:
     case PROPERTY_END: break;
@@ -201,6 +218,18 @@ static void remedy_names(property what, const compare_recipe *worse, const compa
     case PROPERTY_CLIP_WEIGHTS: snprintf(text, size, "--clip-weights"); break;
     case PROPERTY_CLIP_RANGES: snprintf(text, size, "--clip-ranges"); break;
     case PROPERTY_BIAS: snprintf(text, size, "--correct-bias"); break;
+    case PROPERTY_FEEDBACK:
+        snprintf(text, size, "--feedback");
+        *rule = "feedback";
+        break;
+    case PROPERTY_GROUPS:
+        snprintf(text, size, "--weight-granularity group-32 instead of column");
+        *rule = "weights-group-32";
+        break;
+    case PROPERTY_CLUSTERS:
+        snprintf(text, size, "--levels clusters instead of uniform");
+        *rule = "clusters";
+        break;
     case PROPERTY_END: break;
     }
 }
@@ -232,7 +261,7 @@ static pair best_pair(const gaining *self, property what)
         for (size_t b = 1; b < self->count; b++) {
             const compare_subject *worse = &self->subjects[w];
             const compare_subject *better = &self->subjects[b];
-            if (worse->known && better->known && worse->recipe.range != 0 &&
+            if (worse->known && better->known && worse->recipe.format != 0 &&
                 is_remedied(what, &worse->recipe, &better->recipe) &&
                 is_better_pair(what, &found, worse, better)) {
                 found = (pair){worse, better};

@@ -54,9 +54,10 @@ size_t compare_best(const comparison *self)
 static int is_remedied(const compare_subject *subject)
 {
     const compare_recipe *recipe = &subject->recipe;
-    return subject->known && recipe->range != 0 &&
-           (recipe->weights == DYNQ_WEIGHTS_PER_TENSOR || recipe->smooth || recipe->clip_weights ||
-            recipe->clip_ranges || recipe->correct_bias);
+    return subject->known && recipe->format != 0 &&
+           (recipe->format != DYNQ_FORMAT_INT8 || recipe->simulate ||
+            recipe->weights != DYNQ_WEIGHTS_PER_COLUMN || recipe->smooth || recipe->clip_weights ||
+            recipe->clip_ranges || recipe->correct_bias || recipe->feedback);
 }
 
 int compare_tone(const comparison *self, size_t variant)

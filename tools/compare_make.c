@@ -32,9 +32,10 @@ exit_code compare_choose_variants(comparison *self)
     return command_fail(
         self->call->command, EXIT_CODE_USAGE,
         "--variants: '%.*s' names nothing; accepted: "
-        "int8-static-max|entropy|percentile|mse|average "
-        "or int8-dynamic-tensor|segment|row, then any of -symmetric -weights-tensor -smooth "
-        "-clip-weights -clip-ranges (dynamic) -bias, or a pattern such as 'int8-static-*'",
+        "int8-static-max|entropy|percentile|mse|average or int8-dynamic-tensor|segment|row, the "
+        "same "
+        "with int16, int4 and int2, int4-simulated, fp16, bf16, with what `dynq compare --help` "
+        "lists behind them, or a pattern such as 'int8-static-*'",
         (int)(length < 100 ? length : 100), bad);
 }
 
@@ -106,8 +107,8 @@ static exit_code prepare(maker *self, const compare_recipe *recipe)
 {
     exit_code code = EXIT_CODE_DONE;
     const base from = base_of(recipe);
-    const int calibrated =
-        recipe->range == DYNQ_RANGE_STATIC || recipe->clip_ranges || recipe->correct_bias;
+    const int calibrated = recipe->range == DYNQ_RANGE_STATIC || recipe->clip_ranges ||
+                           recipe->correct_bias || recipe->levels == DYNQ_LEVELS_CLUSTERS;
     if (self->calibrations[BASE_PLAIN] == NULL && (recipe->smooth || calibrated)) {
         code = calibrate(self, BASE_PLAIN);
     }
@@ -147,12 +148,23 @@ static dynq_model *find_twin(const maker *self, size_t index)
     const compare_recipe *recipe = &self->all->recipes[index];
     for (size_t i = 0; i < index; i++) {
         const compare_recipe *other = &self->all->recipes[i];
-        if (base_of(other) == base_of(recipe) && other->weights == recipe->weights &&
-            other->clip_weights == recipe->clip_weights) {
+        if (base_of(other) == base_of(recipe) && compare_recipe_same_weights(other, recipe)) {
             return self->all->variants[self->made[i]].model;
         }
     }
     return NULL;
+}
+
+static dynq_switch on_if(int wanted)
+{
+    return wanted ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF;
+}
+
+/* Whether its weights are numbers of levels. */
+static int is_low(const compare_recipe *recipe)
+{
+    return recipe->format == DYNQ_FORMAT_INT4 || recipe->format == DYNQ_FORMAT_INT2 ||
+           recipe->clusters != 0;
 }
 
 static exit_code make_model(maker *self, size_t index, dynq_model **model)
@@ -162,19 +174,24 @@ static exit_code make_model(maker *self, size_t index, dynq_model **model)
     if (code != EXIT_CODE_DONE) {
         return code;
     }
-    const dynq_quantize_options options = {
-        .size = sizeof options,
-        .range = recipe->range,
-        .scope = recipe->scope,
-        .scheme = recipe->scheme,
-        .calibration = self->calibrations[base_of(recipe)],
-        .method = recipe->method,
-        .percentile = recipe->percentile,
-        .weight_granularity = recipe->weights,
-        .clip_weights = recipe->clip_weights ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF,
-        .clip_ranges = recipe->clip_ranges ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF,
-        .correct_bias = recipe->correct_bias ? DYNQ_SWITCH_ON : DYNQ_SWITCH_OFF,
-        .twin = find_twin(self, index)};
+    const dynq_quantize_options options = {.size = sizeof options,
+                                           .range = recipe->range,
+                                           .scope = recipe->scope,
+                                           .scheme = recipe->scheme,
+                                           .calibration = self->calibrations[base_of(recipe)],
+                                           .method = recipe->method,
+                                           .percentile = recipe->percentile,
+                                           .weight_granularity = recipe->weights,
+                                           .clip_weights = on_if(recipe->clip_weights),
+                                           .clip_ranges = on_if(recipe->clip_ranges),
+                                           .correct_bias = on_if(recipe->correct_bias),
+                                           .weights = recipe->format,
+                                           .levels = is_low(recipe) ? recipe->levels : 0,
+                                           .table = recipe->table,
+                                           .clusters = recipe->clusters,
+                                           .feedback = on_if(recipe->feedback),
+                                           .simulate = on_if(recipe->simulate),
+                                           .twin = find_twin(self, index)};
     dynq_error error = {0};
     return dynq_quantize(self->models[base_of(recipe)], &options, model, &error) == DYNQ_OK
                ? EXIT_CODE_DONE

@@ -1,4 +1,4 @@
-/* What an INT8 variant is made with, and the name that says so. */
+/* What a variant is made with, and the name that says so. */
 #ifndef DYNQ_TOOLS_COMPARE_RECIPE_H
 #define DYNQ_TOOLS_COMPARE_RECIPE_H
 
@@ -7,21 +7,30 @@
 #include <stddef.h>
 
 /* Room for every name of a variant and for every list of switches. */
-#define COMPARE_NAME_SIZE     128
-#define COMPARE_SWITCHES_SIZE 320
+#define COMPARE_NAME_SIZE     160
+#define COMPARE_SWITCHES_SIZE 384
+
+/* Of names without a number. */
+#define COMPARE_USUAL_PERCENTILE 99.99
 
 typedef struct compare_recipe {
-    dynq_range_kind range;          /* 0: FP32, and nothing else is set */
+    dynq_format format;             /* of weights; 0: the FP32 reference, and nothing else is set */
+    int simulate;                   /* computes in FP32 on rounded weights */
+    dynq_range_kind range;          /* 0: activations are FP32 */
     dynq_scope scope;               /* of dynamic ranges */
     dynq_calibration_method method; /* of static ranges */
     double percentile;              /* of that method; 0: the usual one */
-    dynq_scheme scheme;
+    dynq_scheme scheme;             /* of ranges */
     dynq_weight_granularity weights;
-    int smooth, clip_weights, clip_ranges, correct_bias;
+    dynq_levels levels;
+    dynq_table_scope table; /* 0: the usual one */
+    size_t clusters;        /* simulated; 0: as many as the format has */
+    int smooth, clip_weights, clip_ranges, correct_bias, feedback;
 } compare_recipe;
 
-/* Reads a name such as "int8-static-percentile-99.9-symmetric-clip-weights": "fp32",
- * "int8-static-METHOD" or "int8-dynamic-SCOPE", then suffixes in any order. 0 for anything else. */
+/* Reads a name such as "int8-static-percentile-99.9-symmetric-clip-weights": "fp32", "fp16",
+ * "bf16", or a format (int16, int8, int4, int2) with "-static-METHOD", "-dynamic-SCOPE" or
+ * "-simulated", then suffixes in any order. 0 for anything else. */
 int compare_recipe_parse(const char *name, compare_recipe *recipe);
 /* The name with its suffixes in the usual order. */
 void compare_recipe_name(const compare_recipe *recipe, char name[COMPARE_NAME_SIZE]);
@@ -30,12 +39,17 @@ void compare_recipe_switches(const compare_recipe *recipe, char text[COMPARE_SWI
 /* Whether data has to be seen before it is made. */
 int compare_recipe_calibrates(const compare_recipe *recipe);
 int compare_recipe_equal(const compare_recipe *a, const compare_recipe *b);
+/* Whether both quantize the weights of one model in the same way. */
+int compare_recipe_same_weights(const compare_recipe *a, const compare_recipe *b);
 
 /* The variants that are compared unless others are named, in order; NULL past the last. */
 const char *compare_usual_variant(size_t index);
+/* These and all others that patterns choose from. */
+const char *compare_known_variant(size_t index);
 
-/* Appends to recipes[*count] what a list such as "int8-dynamic-*,int8-static-mse-smooth" names:
- * patterns choose from the usual variants, in their order; nothing comes twice; fp32 is left out.
+/* Appends to recipes[*count] what a list such as "usual,int4-*,int8-static-mse-smooth" names:
+ * patterns choose from the known variants, in their order; "usual" are those that are compared
+ * anyway; nothing comes twice; fp32 is left out.
  * Where `percentile` is not 0, it is that of names without one. 0 on an item that names nothing or
  * that has no room left: *bad points to it and *bad_length is its length. */
 int compare_recipe_list(const char *list, double percentile, compare_recipe *recipes, size_t room,
