@@ -174,24 +174,25 @@ static exit_code make_model(maker *self, size_t index, dynq_model **model)
     if (code != EXIT_CODE_DONE) {
         return code;
     }
-    const dynq_quantize_options options = {.size = sizeof options,
-                                           .range = recipe->range,
-                                           .scope = recipe->scope,
-                                           .scheme = recipe->scheme,
-                                           .calibration = self->calibrations[base_of(recipe)],
-                                           .method = recipe->method,
-                                           .percentile = recipe->percentile,
-                                           .weight_granularity = recipe->weights,
-                                           .clip_weights = on_if(recipe->clip_weights),
-                                           .clip_ranges = on_if(recipe->clip_ranges),
-                                           .correct_bias = on_if(recipe->correct_bias),
-                                           .weights = recipe->format,
-                                           .levels = is_low(recipe) ? recipe->levels : 0,
-                                           .table = recipe->table,
-                                           .clusters = recipe->clusters,
-                                           .feedback = on_if(recipe->feedback),
-                                           .simulate = on_if(recipe->simulate),
-                                           .twin = find_twin(self, index)};
+    const dynq_quantize_options options = {
+        .size = sizeof options,
+        .range = recipe->range,
+        .scope = recipe->scope,
+        .scheme = recipe->format == DYNQ_FORMAT_INT16 ? DYNQ_SCHEME_SYMMETRIC : recipe->scheme,
+        .calibration = self->calibrations[base_of(recipe)],
+        .method = recipe->method,
+        .percentile = recipe->percentile,
+        .weight_granularity = recipe->weights,
+        .clip_weights = on_if(recipe->clip_weights),
+        .clip_ranges = on_if(recipe->clip_ranges),
+        .correct_bias = on_if(recipe->correct_bias),
+        .weights = recipe->format,
+        .levels = is_low(recipe) ? recipe->levels : 0,
+        .table = recipe->table,
+        .clusters = recipe->clusters,
+        .feedback = on_if(recipe->feedback),
+        .simulate = on_if(recipe->simulate),
+        .twin = find_twin(self, index)};
     dynq_error error = {0};
     return dynq_quantize(self->models[base_of(recipe)], &options, model, &error) == DYNQ_OK
                ? EXIT_CODE_DONE
