@@ -169,5 +169,7 @@ void case_catch_signals(void);
 
 /* kernel_check_bench.c: times these kernels, the last of them "ref". */
 void bench_kernels(const dynq_kernel *const *kernels, size_t count);
+/* kernel_check_bench_codes.c: weights of 4 and 2 bits and in groups against those of INT8. */
+void bench_codes(const dynq_kernel *const *kernels, size_t count);
 
 #endif

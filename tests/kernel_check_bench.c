@@ -212,6 +212,7 @@ void bench_kernels(const dynq_kernel *const *kernels, size_t count)
         print_speeds(&c, &products[i], 2.0 * (double)(s->rows * s->columns * s->k), kernels, count);
     }
     bench_halves(kernels, count);
+    bench_codes(kernels, count);
     puts("");
     print_head("Gop/s (times ref)   rows x columns", kernels, count);
     for (size_t i = 0; i < sizeof attentions / sizeof attentions[0]; i++) {
