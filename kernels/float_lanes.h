@@ -3,6 +3,7 @@
 #ifndef DYNQ_KERNELS_FLOAT_LANES_H
 #define DYNQ_KERNELS_FLOAT_LANES_H
 
+#include "kernels/epilogue.h"
 #include "kernels/kernel.h"
 #include "kernels/math_lanes.h"
 
@@ -219,23 +220,6 @@ static void epilogue_f32(size_t rows, size_t columns, const float *products, siz
 {
     const epilogue_source source = {.products = products, .stride = products_stride};
     epilogue(EPILOGUE_PRODUCTS, rows, columns, &source, e, NULL);
-}
-
-/* The part of an epilogue that begins at (row, column). */
-static inline dynq_epilogue epilogue_at(const dynq_epilogue *whole, size_t row, size_t column)
-{
-    dynq_epilogue part = *whole;
-    part.y += row * whole->y_stride + column;
-    if (whole->bias != NULL) {
-        part.bias += column;
-    }
-    if (whole->residual != NULL) {
-        part.residual += row * whole->residual_stride + column;
-    }
-    if (whole->range != NULL) {
-        part.range += row * whole->range_step;
-    }
-    return part;
 }
 
 /* Takes a tile of sums (stride TILE_COLUMNS) to where the caller wants them: as they are to

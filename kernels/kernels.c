@@ -49,9 +49,15 @@ const dynq_kernel *dynq_kernel_best(uint32_t features)
 
 dynq_gemm_bf16 *dynq_kernel_bf16(const dynq_kernel *kernel, uint32_t features)
 {
-    (void)kernel;
-    (void)features;
-    return NULL;
+    dynq_gemm_bf16 *gemm = NULL;
+    uint32_t needed = kernel->features;
+#ifdef DYNQ_HAVE_X86
+    if (kernel == &dynq_kernel_avx512_vnni || kernel == &dynq_kernel_avx512_vl_vnni) {
+        gemm = dynq_avx512_gemm_bf16;
+        needed |= DYNQ_CPU_AVX512_BF16;
+    }
+#endif
+    return (needed & ~features) == 0 ? gemm : NULL;
 }
 
 const char *dynq_kernel_name(size_t index)

@@ -11,6 +11,8 @@ extern const dynq_kernel dynq_kernel_avx2;
 extern const dynq_kernel dynq_kernel_avx_vnni;
 extern const dynq_kernel dynq_kernel_avx512_vl_vnni;
 extern const dynq_kernel dynq_kernel_avx512_vnni;
+/* What dynq_kernel_bf16() has for the two above; it is avx512_vnni that finishes the results. */
+void dynq_avx512_gemm_bf16(const dynq_gemm_f32 *gemm);
 /* In builds for aarch64 only. */
 extern const dynq_kernel dynq_kernel_neon_dotprod;
 extern const dynq_kernel dynq_kernel_neon_i8mm;

@@ -40,6 +40,7 @@ const char *dynq_cpu_feature_name(uint32_t bit)
     case DYNQ_CPU_AMX_INT8: return "amx_int8";
     case DYNQ_CPU_NEON_DOTPROD: return "neon_dotprod";
     case DYNQ_CPU_NEON_I8MM: return "neon_i8mm";
+    case DYNQ_CPU_AVX512_BF16: return "avx512_bf16";
     default: return NULL;
     }
 }

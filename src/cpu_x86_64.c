@@ -43,6 +43,7 @@ uint32_t dynq_cpu_features(void)
         has(b7, 31)) {
         features |= DYNQ_CPU_AVX512;
         features |= has(c7, 11) ? DYNQ_CPU_AVX512_VNNI : 0;
+        features |= has(a71, 5) ? DYNQ_CPU_AVX512_BF16 : 0;
     }
     if ((state & STATE_TILE) == STATE_TILE && has(d7, 24) && has(d7, 25)) {
         features |= DYNQ_CPU_AMX_INT8;

@@ -20,7 +20,8 @@ enum {
     DYNQ_CPU_AMX_INT8 =
         1u << 4, /* tile registers and tdpbusd; the tile state must still be requested */
     DYNQ_CPU_NEON_DOTPROD = 1u << 5, /* sdot and udot */
-    DYNQ_CPU_NEON_I8MM = 1u << 6     /* usmmla, usdot and sudot */
+    DYNQ_CPU_NEON_I8MM = 1u << 6,    /* usmmla, usdot and sudot */
+    DYNQ_CPU_AVX512_BF16 = 1u << 7   /* vdpbf16ps on zmm, ymm and xmm */
 };
 
 typedef struct dynq_cpu {
