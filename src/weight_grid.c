@@ -4,15 +4,30 @@
 
 #define ROUNDING 0x1.8p23f /* added and taken away, it rounds to nearest, ties to even */
 
-/* The number of the level of a table that is nearest to x: levels below the middle between two are
- * passed. On a middle the even number wins. */
+#define FEW 16 /* levels up to which all are looked at, which needs no branch */
+
+/* Whether x is beyond the middle between a level and the next one; on the middle the even number
+ * wins. */
+static int is_beyond(const float *levels, size_t level, float x)
+{
+    const float middle = (levels[level] + levels[level + 1]) * 0.5f;
+    return (x > middle) | ((x == middle) & (int)(level & 1));
+}
+
+/* The number of the level of a table that is nearest to x. */
 static int nearest_level(const float *levels, size_t count, float x)
 {
+    if (count <= FEW) {
+        int number = 0;
+        for (size_t level = 0; level + 1 < count; level++) {
+            number += is_beyond(levels, level, x);
+        }
+        return number;
+    }
     size_t low = 0, high = count - 1; /* the number sought is in [low, high] */
     while (low < high) {
         const size_t next = (low + high) / 2;
-        const double middle = ((double)levels[next] + (double)levels[next + 1]) * 0.5;
-        const int above = (double)x > middle || ((double)x == middle && next % 2 == 1);
+        const int above = is_beyond(levels, next, x);
         low = above ? next + 1 : low;
         high = above ? high : next;
     }

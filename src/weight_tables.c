@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#define ROUNDS 6 /* of better steps for the levels, then better levels for the steps */
+#define ROUNDS 3 /* of better steps for the levels, then better levels for the steps */
 
 /* One table: its columns, and what its levels are. */
 typedef struct table_work {
