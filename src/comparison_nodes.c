@@ -25,7 +25,7 @@ void dynq_compared_add(const dynq_compared *variant, const dynq_compared_node *e
 /* Static ranges and clipped dynamic ones have limits. */
 static bool has_limits(const dynq_node *node)
 {
-    return node->op == DYNQ_OP_LINEAR && node->precision == DYNQ_PRECISION_INT8 &&
+    return node->op == DYNQ_OP_LINEAR && node->precision != DYNQ_PRECISION_FP32 &&
            node->range.hi > node->range.lo;
 }
 
@@ -159,15 +159,13 @@ dynq_status dynq_compared_list_nodes(dynq_compared *variant)
         const long reference = node->input_count > 0 ? counterpart(variant, node) : -1;
         if (reference >= 0) {
             variant->entry[i] = (long)variant->node_count;
-            variant->nodes[variant->node_count] =
-                (dynq_compared_node){.node = i,
-                                     .reference = (size_t)reference,
-                                     .scale = model->nodes[i].column_scale,
-                                     .own_is_chain = dynq_op_has_precision(node->op) &&
-                                                     node->precision == DYNQ_PRECISION_INT8 &&
-                                                     reads_inputs_only(model, node),
-                                     .twin = find_twin(variant, node),
-                                     .group = -1};
+            variant->nodes[variant->node_count] = (dynq_compared_node){
+                .node = i,
+                .reference = (size_t)reference,
+                .scale = model->nodes[i].column_scale,
+                .own_is_chain = dynq_node_is_quantized(node) && reads_inputs_only(model, node),
+                .twin = find_twin(variant, node),
+                .group = -1};
             variant->node_count++;
         }
     }

@@ -105,6 +105,20 @@ static void set_operation(json_t *object, const dynq_node_info *node)
                          : json_null());
 }
 
+/* How a linear layer stores its weights. */
+static void set_weights(json_t *object, const dynq_node_info *node)
+{
+    const char *format = dynq_format_name(node->weight_format);
+    const char *levels = dynq_levels_name(node->weight_levels);
+    const char *scope = dynq_table_scope_name(node->table_scope);
+    command_json_set(object, "weights", format != NULL ? command_json_string(format) : json_null());
+    command_json_set(object, "group",
+                     node->weight_group > 0 ? command_json_integer(node->weight_group)
+                                            : json_null());
+    command_json_set(object, "levels", levels != NULL ? command_json_string(levels) : json_null());
+    command_json_set(object, "table", scope != NULL ? command_json_string(scope) : json_null());
+}
+
 /* `rows` of a batch that is one segment. */
 static json_t *node_json(const dynq_node_info *node, const dynq_model *model, uint64_t rows)
 {
@@ -126,6 +140,7 @@ static json_t *node_json(const dynq_node_info *node, const dynq_model *model, ui
     command_json_set(object, "n", command_json_integer(node->n));
     command_json_set(object, "precision",
                      command_json_string(dynq_precision_name(node->precision)));
+    set_weights(object, node);
     set_range(object, node);
     set_operation(object, node);
     command_json_set(object, "parameters", command_json_integer(node->parameters));
