@@ -81,6 +81,16 @@ LANES_INLINE void s8_group_end(const int rows, const int panels, const s8_groups
     }
 }
 
+/* A tile's share of what is read next, while it has the inputs of a group. */
+LANES_INLINE const int8_t *s8_group_fetch(const s8_columns *c, const int8_t *ahead, size_t inputs)
+{
+    const int8_t *const end = ahead + c->ahead_step * (inputs / 4);
+    for (const int8_t *line = ahead; line < end; line += 64) {
+        __builtin_prefetch(line, 0, 2);
+    }
+    return end;
+}
+
 /* As s8_tile: `bits`, `rows` and `panels` are constants where it is called. */
 LANES_INLINE void s8_group_tile(const int bits, const int rows, const int panels,
                                 const s8_columns *c, const s8_groups *s, size_t row, size_t at)
@@ -107,31 +117,34 @@ LANES_INLINE void s8_group_tile(const int bits, const int rows, const int panels
             totals[m] = s8_totals_load(panels, sums + m * TILE_COLUMNS);
         }
     }
-    for (size_t k = 0; k < s->depth; k += s->group) {
+    size_t left = s->depth;
+    do {
         s8_panels acc[S8_ROWS];
-        const int8_t *w = weights;
+        const size_t inputs = lanes_smaller(s->group, left);
+        const int8_t *w = weights, *const end = w + inputs * 2 * bits;
         s8_group_start(rows, panels, s, row, head, acc);
-        if (bits != 8) {
+        if (bits == 8) {
+            ahead = s8_group_fetch(c, ahead, inputs);
+        } else {
             s8_fetch(panels, head + s->distance, s->head_panel);
         }
-        const size_t inputs = lanes_smaller(s->group, s->depth - k);
-        for (const int8_t *end = w + inputs * 2 * bits; w < end; w += 64) {
+        do {
             r = s8_codes_hide(rows, r);
             if (bits == 8) {
                 s8_step(rows, panels, acc, &r, 0, s8_load(panels, w, s->weights_panel));
-                s8_fetch_ahead(c, ahead);
-                ahead += c->ahead_step;
             } else {
                 codes_step(bits, rows, panels, tables, acc, &r, w, s->weights_panel, s->distance);
             }
             for (int i = 0; i < (S8_ROWS + 2) / 3; i++) {
                 r.three[i] += 4 * 8 / bits;
             }
-        }
+            w += 64;
+        } while (w < end);
         s8_group_end(rows, panels, s, head, acc, totals);
         head += s->head_step;
         weights += s->weights_step;
-    }
+        left -= inputs;
+    } while (left > 0);
 #pragma GCC unroll 12
     for (int m = 0; m < S8_ROWS; m++) {
         if (m < rows) {
