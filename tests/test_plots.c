@@ -305,3 +305,37 @@ Test(plots, shortened_text_is_never_too_wide)
     cr_assert_not_null(strstr(out.bytes, "<title>encoder.layer.11.encoder.layer.11."));
     markup_free(&out);
 }
+
+Test(plots, formats)
+{
+    const double ends[] = {-70000, 65504}, teeth[] = {-1, 0, 1, 5};
+    const plot_comb combs[] = {
+        {"fp16", 1, ends, 2, 1}, {"int2", 2, teeth, 4, 0}, {"none", 3, NULL, 0, 0}};
+    const svg_axis axis = {.title = "value", .low = -1, .high = 1};
+    const uint64_t bins[] = {0, 1000000, 3};
+    markup out = {0};
+    plot_combs(&out, evil, &axis, bins, 3, combs, 3);
+    cr_assert_null(strstr(out.bytes, "x=\"-"));
+    check_and_free(&out);
+    plot_combs(&out, evil, &axis, NULL, 0, combs, 3);
+    check_and_free(&out);
+    const plot_bit_row rows[] = {
+        {"fp64", "52 of fraction", 11, 52}, {"int2", "", 0, 1}, {"bf16", hard_name(1), 8, 7}};
+    plot_bits(&out, evil, rows, 3);
+    check_and_free(&out);
+    const double values[] = {1e-12, 1, INFINITY, NAN};
+    const plot_series series[] = {{"fp16", 1, values}, {"int8", 2, values}};
+    const uint64_t counts[] = {0, 1, 5, 0};
+    const plot_steps steps = {evil, "x", "y", -30, 4, counts, series, 2};
+    plot_steps_draw(&out, &steps);
+    check_and_free(&out);
+    const plot_comb named = {evil, 1, teeth, 4, 0};
+    plot_combs(&out, evil, &axis, NULL, 0, &named, 1);
+    check_svg(&out);
+    markup_free(&out);
+    const double none[] = {NAN, NAN, NAN, NAN};
+    const plot_series empty = {"fp16", 1, none};
+    const plot_steps nothing = {"d", "x", "y", -30, 4, counts, &empty, 1};
+    plot_steps_draw(&out, &nothing);
+    cr_assert_null(out.bytes);
+}

@@ -78,7 +78,7 @@ struct command {
 
 extern const command command_info, command_train, command_convert, command_calibrate,
     command_quantize, command_run, command_compare, command_bench, command_bench_gemm,
-    command_embed, command_tune;
+    command_embed, command_formats, command_tune;
 
 /* Parses argv (argv[0] is the subcommand's name), prints --help or runs it. */
 exit_code command_main(const command *self, int argc, char **argv);

@@ -18,9 +18,8 @@ static const command *const commands[] = {
 #ifdef DYNQ_HAVE_OPENBLAS
     &command_train,
 #endif
-    &command_convert, &command_calibrate, &command_quantize,   &command_run,
-    &command_compare, &command_bench,     &command_bench_gemm, &command_embed,
-    &command_tune,
+    &command_convert, &command_calibrate, &command_quantize, &command_run,        &command_compare,
+    &command_tune,    &command_formats,   &command_bench,    &command_bench_gemm, &command_embed,
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)

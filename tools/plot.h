@@ -97,4 +97,40 @@ typedef struct plot_dots {
  * "encoder.layer.3.", stand below it without it. */
 void plot_dots_draw(markup *out, const plot_dots *dots);
 
+/* A number format as boxes, one for each bit. */
+typedef struct plot_bit_row {
+    const char *name, *note;     /* note: below the boxes */
+    unsigned exponent, fraction; /* bits after the sign; exponent 0: an integer */
+} plot_bit_row;
+
+void plot_bits(markup *out, const char *description, const plot_bit_row *rows, size_t count);
+
+/* Numbers that a format has between the ends of a plot. */
+typedef struct plot_comb {
+    const char *name;
+    int tone;
+    const double *values; /* ascending */
+    size_t count;
+    int solid; /* closer together than can be drawn: `values` are the two ends of a band */
+} plot_comb;
+
+/* Lines of numbers, a tooth for each, on a common axis; above them a histogram of `bin_count` bins
+ * over the whole axis, or none if that is 0. */
+void plot_combs(markup *out, const char *description, const svg_axis *axis, const uint64_t *bins,
+                size_t bin_count, const plot_comb *combs, size_t count);
+
+/* Steps over powers of two: value i of a series holds from 2^(first + i) to the next power; what is
+ * not finite is left out. Behind them how many of all values are there, as a share of the largest
+ * number. The y axis is logarithmic; y values are above 0. */
+typedef struct plot_steps {
+    const char *description, *x_title, *y_title;
+    int first;
+    size_t count;
+    const uint64_t *counts; /* [count] */
+    const plot_series *series;
+    size_t series_count;
+} plot_steps;
+
+void plot_steps_draw(markup *out, const plot_steps *steps);
+
 #endif

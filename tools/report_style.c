@@ -104,6 +104,7 @@ void report_add_style(markup *out)
     }
     /* After the colours' own, which they change. */
     markup_add(out, "svg .dash{stroke-dasharray:3 3;stroke-width:1;opacity:.6}"
+                    "svg .tooth{stroke-width:.8}"
                     "svg .thick{stroke-width:7;opacity:.45}"
                     "svg .dots{stroke-width:7;stroke-linecap:round;opacity:.9}"
                     "svg .chain{stroke-width:1.2;opacity:.5}");

@@ -3,8 +3,8 @@
     python3 tests/golden/formats.py > tests/golden/formats.txt
 
 Both sides make the same numbers from a counter, so that the results of ten million of them are
-compared and none of them is kept: a digest is the sum of a hash of each result and its place. A line
-is a conversion and its digest.
+compared and none of them is kept: a digest is the sum of a hash of each result and its place. A
+line is a conversion and its digest.
 
 NaN is made here by the rule of dynq/format.h, because numpy keeps or quiets one as the machine does
 and ml_dtypes makes one of all; that they give a NaN of the same sign is checked.
