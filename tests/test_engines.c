@@ -395,6 +395,42 @@ Test(engines, openblas_keeps_to_one_thread)
     cr_assert_eq(openblas_get_num_threads(), 1);
     cr_assert_not_null(strstr(engine->version, openblas_get_corename()), "%s", engine->version);
 }
+
+Test(engines, openblas_factors)
+{
+    /* l = {{2}, {1, 3}, {4, 5, 6}}; by columns, with numbers above the diagonal that stay. */
+    const double product[9] = {4, 2, 8, -1, 10, 19, -2, -3, 77};
+    const double factor[9] = {2, 1, 4, -1, 3, 5, -2, -3, 6};
+    double a[9];
+    const dynq_algebra *algebra = dynq_openblas_algebra();
+    cr_assert_eq(algebra, dynq_openblas_algebra());
+    cr_assert_eq(algebra->size, sizeof *algebra);
+    cr_assert_str_eq(algebra->name, "openblas");
+    cr_assert_eq(openblas_get_num_threads(), 1);
+    memcpy(a, product, sizeof a);
+    cr_assert_eq(algebra->cholesky(3, a), DYNQ_OK);
+    for (size_t i = 0; i < 9; i++) {
+        cr_assert_leq(fabs(a[i] - factor[i]), 1e-12, "%zu", i);
+    }
+    cr_assert_eq(algebra->cholesky_inverse(3, a), DYNQ_OK);
+    cr_assert_eq(a[3], -1.0);
+    const double inverse[3][3] = {{a[0], a[1], a[2]}, {a[1], a[4], a[5]}, {a[2], a[5], a[8]}};
+    const double whole[3][3] = {{4, 2, 8}, {2, 10, 19}, {8, 19, 77}};
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t j = 0; j < 3; j++) {
+            double sum = 0.0;
+            for (size_t l = 0; l < 3; l++) {
+                sum += inverse[i][l] * whole[l][j];
+            }
+            cr_assert_leq(fabs(sum - (double)(i == j)), 1e-10);
+        }
+    }
+    double indefinite[4] = {1, 2, 0, 1};
+    cr_assert_eq(algebra->cholesky(2, indefinite), DYNQ_ERR_NOT_FINITE);
+    cr_assert_eq(algebra->cholesky(0, a), DYNQ_OK);
+    cr_assert_eq(algebra->cholesky((size_t)1 << 31, a), DYNQ_ERR_LIMIT);
+    cr_assert_eq(algebra->cholesky_inverse((size_t)1 << 31, a), DYNQ_ERR_LIMIT);
+}
 #endif
 
 #ifdef DYNQ_HAVE_ONEDNN
