@@ -3,7 +3,6 @@
 
 #include "src/cpu.h"
 
-#include <stdlib.h>
 #include <time.h>
 
 typedef struct bench_line {
@@ -131,31 +130,21 @@ static double seconds_of_way(const kernel_case cases[WAY_COUNT], half_way way,
     return now() - start;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Seconds of a call, the median of blocks in which all ways take turns. */
+/* Seconds of a call, the best of some blocks in which all ways take turns. */
 static void time_ways(const kernel_case cases[WAY_COUNT], const dynq_kernel *kernel, int ways,
                       double seconds[WAY_COUNT])
 {
-    enum { BLOCKS = 15 };
-    const double block = 3e-3;
-    double all[WAY_COUNT][BLOCKS];
+    enum { BLOCKS = 40 };
+    const double block = 1e-3;
     size_t calls = 1;
     while (seconds_of_way(cases, WAY_FP32, kernel, calls) < block) {
         calls *= 2;
     }
     for (int i = 0; i < BLOCKS; i++) {
         for (int way = 0; way < ways; way++) {
-            all[way][i] = seconds_of_way(cases, (half_way)way, kernel, calls) / (double)calls;
+            const double s = seconds_of_way(cases, (half_way)way, kernel, calls) / (double)calls;
+            seconds[way] = i == 0 || s < seconds[way] ? s : seconds[way];
         }
-    }
-    for (int way = 0; way < ways; way++) {
-        qsort(all[way], BLOCKS, sizeof all[way][0], compare_doubles);
-        seconds[way] = all[way][BLOCKS / 2];
     }
 }
 
