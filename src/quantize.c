@@ -28,8 +28,7 @@ static dynq_status find_range(const dynq_model *model, const dynq_quantize_optio
                                   &node->range.lo, &node->range.hi, error);
 }
 
-/* Precision of a node that has one, and range of a linear layer. INT16 has no zero point, and its
- * ranges are as symmetric ones of INT8. */
+/* Precision of a node that has one, and range of a linear layer. */
 static dynq_status apply_wish(const dynq_model *model, const dynq_quantize_options *o,
                               const dynq_quantize_rule *wish, dynq_node *node, dynq_error *error)
 {

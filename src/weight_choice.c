@@ -293,13 +293,15 @@ dynq_status dynq_weight_choose(const dynq_weight_task *task, dynq_weight_choice 
         fix_levels(task, choice);
         status = choose_steps(task, choice);
     }
-    if (status == DYNQ_OK && choice->groups > 0) {
+    if (status != DYNQ_OK || choice->grid.offset != NULL) { /* affine is of the lab only */
+        return status;
+    }
+    if (choice->groups > 0) {
         split_steps(choice);
-    } else if (status == DYNQ_OK && choice->grid.offset == NULL &&
-               task->wish->weight_granularity != DYNQ_WEIGHTS_PER_ELEMENT) {
+    } else if (task->wish->weight_granularity != DYNQ_WEIGHTS_PER_ELEMENT) {
         mend_zero_steps(&choice->grid, choice->blocks);
     }
-    return status;
+    return DYNQ_OK;
 }
 
 void dynq_weight_choice_release(dynq_weight_choice *choice)

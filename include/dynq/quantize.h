@@ -82,7 +82,7 @@ typedef struct dynq_quantize_options {
     size_t size;                         /* sizeof(dynq_quantize_options) */
     dynq_range_kind range;               /* 0: dynamic */
     dynq_scope scope;                    /* of dynamic ranges; 0: segment */
-    dynq_scheme scheme;                  /* 0: affine */
+    dynq_scheme scheme;                  /* 0: affine; INT16 is always symmetric */
     const dynq_calibration *calibration; /* needed for static ranges; borrowed for the call */
     dynq_calibration_method method;      /* 0: max */
     double percentile;                   /* of that method; 0: 99.99 */
