@@ -368,22 +368,6 @@ static void add_variant_table(report *page, const comparison *self)
     report_table_end(page);
 }
 
-/* Appends a word as a shell would have to read it. */
-static void append_word(markup *out, const char *word)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "-_./=:,@%+";
-    if (word[0] != '\0' && word[strspn(word, plain)] == '\0') {
-        markup_add(out, " %s", word);
-        return;
-    }
-    markup_add(out, " '");
-    for (; *word != '\0'; word++) {
-        markup_add(out, *word == '\'' ? "'\\''" : "%c", *word);
-    }
-    markup_add(out, "'");
-}
-
 static void add_origin(report *page, const comparison *self)
 {
     char text[5000];
@@ -403,7 +387,7 @@ static void add_origin(report *page, const comparison *self)
     markup line = {0};
     markup_add(&line, "dynq");
     for (size_t i = 0; i < self->call->word_count; i++) {
-        append_word(&line, self->call->words[i]);
+        markup_word(&line, self->call->words[i]);
     }
     page->body.failed |= line.failed;
     report_paragraph(page, "The command that made this page:");

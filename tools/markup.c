@@ -80,6 +80,21 @@ void markup_text(markup *out, const char *text)
     }
 }
 
+void markup_word(markup *out, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "-_./=:,@%+";
+    if (word[0] != '\0' && word[strspn(word, plain)] == '\0') {
+        markup_add(out, " %s", word);
+        return;
+    }
+    markup_add(out, " '");
+    for (; *word != '\0'; word++) {
+        markup_add(out, *word == '\'' ? "'\\''" : "%c", *word);
+    }
+    markup_add(out, "'");
+}
+
 void markup_free(markup *out)
 {
     free(out->bytes);

@@ -18,6 +18,8 @@ void markup_add(markup *out, const char *format, ...) __attribute__((format(prin
  * are not UTF-8 as U+FFFD: right between tags and inside quoted attributes. NULL appends nothing.
  */
 void markup_text(markup *out, const char *text);
+/* Appends a space and a word as a shell would have to read it. */
+void markup_word(markup *out, const char *word);
 void markup_free(markup *out);
 
 #endif

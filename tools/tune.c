@@ -215,8 +215,7 @@ static exit_code write_results(const tuning *self)
     const tune_try *chosen = &self->tries[self->chosen];
     exit_code code = EXIT_CODE_DONE;
     dynq_error error = {0};
-    if (chosen->met && o->out != NULL &&
-        dynq_model_save(self->result, o->out, &error) != DYNQ_OK) {
+    if (chosen->met && o->out != NULL && dynq_model_save(self->result, o->out, &error) != DYNQ_OK) {
         return command_fail_status(self->call->command, error.status, &error, o->out);
     }
     if (chosen->met && o->rules_out != NULL) {
@@ -278,9 +277,9 @@ static exit_code run(const command_call *call)
     }
     tuning self = {.call = call,
                    .options = &options,
-                   .goal = options.minimize != 0         ? (dynq_goal)options.minimize
+                   .goal = options.minimize != 0        ? (dynq_goal)options.minimize
                            : is_about_answers(&options) ? DYNQ_GOAL_TIME
-                                                         : DYNQ_GOAL_ERROR};
+                                                        : DYNQ_GOAL_ERROR};
     exit_code code = prepare(&self);
     if (code == EXIT_CODE_DONE) {
         code = measure(&self);

@@ -150,7 +150,8 @@ exit_code tune_add_pareto(tuning *self);
 /* "mean cosine 0.9981, limit 0.999"; what an outcome misses; 0: nothing. */
 int tune_missed(const tuning *self, const tune_outcome *outcome, char *text, size_t size);
 
-/* tune_rules.c: a pattern that matches this name alone, and rules of an assignment, one a line; and the model that they make. */
+/* tune_rules.c: a pattern that matches this name alone, and rules of an assignment, one a line; and
+ * the model that they make. */
 #define TUNE_PATTERN (3 * DYNQ_MAX_NAME + 1)
 void tune_pattern(const char *name, char pattern[TUNE_PATTERN]);
 exit_code tune_quantize(const tuning *self, const size_t *choices, dynq_model **model);

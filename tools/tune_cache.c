@@ -61,9 +61,9 @@ static exit_code add_file(const tuning *self, hash *sum, const char *path)
         fclose(file);
     }
     free(block);
-    return failed ? command_fail(self->call->command, EXIT_CODE_IO, "%s: cannot be read again",
-                                 path)
-                  : EXIT_CODE_DONE;
+    return failed
+               ? command_fail(self->call->command, EXIT_CODE_IO, "%s: cannot be read again", path)
+               : EXIT_CODE_DONE;
 }
 
 static exit_code make_key(const tuning *self, char key[33])

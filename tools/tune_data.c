@@ -83,8 +83,8 @@ static exit_code calibrate(tuning *self)
         self->calibrated = self->held_out;
         if (calibration_run(self->calibration, self->model, &self->x, self->held_out,
                             self->call->common.threads, advance, &progress, &error) != DYNQ_OK) {
-            code = command_fail_status(self->call->command, error.status, &error,
-                                       self->options->data);
+            code =
+                command_fail_status(self->call->command, error.status, &error, self->options->data);
         }
     }
     command_progress_end(&progress);
@@ -101,8 +101,7 @@ exit_code tune_read_data(tuning *self)
                             "then calibrates and is left out",
                             options->data);
     }
-    exit_code code =
-        requests_read(self->call, self->model, options->data, &self->input, &self->x);
+    exit_code code = requests_read(self->call, self->model, options->data, &self->input, &self->x);
     if (code == EXIT_CODE_DONE && options->labels != NULL) {
         code = labels_read(self->call, options->labels, options->data, self->model, &self->input,
                            &self->x, &self->labels);

@@ -13,8 +13,7 @@
 
 static exit_code fail(const tuning *self, const dynq_error *error)
 {
-    return command_fail_status(self->call->command, error->status, error,
-                               self->call->arguments[0]);
+    return command_fail_status(self->call->command, error->status, error, self->call->arguments[0]);
 }
 
 static dynq_status open_runner(const tuning *self, dynq_model *model, runner *opened,

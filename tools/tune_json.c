@@ -79,7 +79,8 @@ static json_t *targets_json(const tuning *self)
     const tune_options *o = self->options;
     static const char *const goals[] = {"ms", "bytes", "error"};
     json_t *object = command_json_object();
-    command_json_set(object, "max_drop", command_json_number(o->max_drop < 100 ? o->max_drop : NAN));
+    command_json_set(object, "max_drop",
+                     command_json_number(o->max_drop < 100 ? o->max_drop : NAN));
     command_json_set(object, "min_cosine",
                      command_json_number(o->min_cosine > -1 ? o->min_cosine : NAN));
     command_json_set(object, "max_ms", command_json_number(o->max_ms > 0 ? o->max_ms : NAN));
@@ -138,8 +139,7 @@ void tune_print_json(const tuning *self)
     command_json_set(object, "nodes", nodes);
     command_json_set(object, "int8_no_faster", slower_json(self));
     command_json_set(object, "fp32_ms", command_json_number(self->fp32_ms));
-    command_json_set(object, "fp32_weight_bytes",
-                     command_json_integer((uint64_t)self->fp32_bytes));
+    command_json_set(object, "fp32_weight_bytes", command_json_integer((uint64_t)self->fp32_bytes));
     command_json_set(object, "fp32_accuracy", command_json_number(self->fp32_accuracy / 100));
     command_json_set(object, "requests", command_json_integer(self->data.count));
     command_json_set(object, "calibration_requests", command_json_integer(self->calibrated));

@@ -231,8 +231,7 @@ static dynq_status measure_node(const measuring *self, tune_node *node, dynq_err
 static size_t take_batch(measuring *self, size_t first)
 {
     const requests *sample = &self->all->sample;
-    size_t count =
-        requests_batch(sample, first, sample->count, (size_t)self->all->options->batch);
+    size_t count = requests_batch(sample, first, sample->count, (size_t)self->all->options->batch);
     while (count > 1 && sample->offsets[first + count] - sample->offsets[first] > MOST_ROWS) {
         count--;
     }

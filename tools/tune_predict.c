@@ -85,8 +85,7 @@ tune_costs tune_costs_of(const tuning *self)
     tune_costs all = {.counts = allocate(self->node_count, sizeof *all.counts),
                       .candidates = allocate(most, sizeof *all.candidates),
                       .costs = allocate(most, sizeof *all.costs),
-                      .error_limit =
-                          isfinite(error_limit) || isfinite(angle_limit) ? 1 : INFINITY};
+                      .error_limit = isfinite(error_limit) || isfinite(angle_limit) ? 1 : INFINITY};
     size_t count = 0;
     for (size_t i = 0; i < self->node_count; i++) {
         for (size_t c = 0; c < self->candidate_count; c++) {

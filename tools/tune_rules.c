@@ -75,9 +75,9 @@ exit_code tune_quantize(const tuning *self, const size_t *choices, dynq_model **
         status = dynq_quantize(self->model, &options, model, &error);
     }
     free_rules(&all);
-    return status == DYNQ_OK ? EXIT_CODE_DONE
-                             : command_fail_status(self->call->command, status, &error,
-                                                   self->call->arguments[0]);
+    return status == DYNQ_OK
+               ? EXIT_CODE_DONE
+               : command_fail_status(self->call->command, status, &error, self->call->arguments[0]);
 }
 
 /* How to make the model of the file, with what it was calibrated on. */
@@ -111,7 +111,7 @@ exit_code tune_write_rules(const tuning *self, const size_t *choices)
     const dynq_status status =
         replace_file(self->options->rules_out, text.bytes, text.length, &error);
     markup_free(&text);
-    return status == DYNQ_OK ? EXIT_CODE_DONE
-                             : command_fail_status(self->call->command, status, &error,
-                                                   self->options->rules_out);
+    return status == DYNQ_OK
+               ? EXIT_CODE_DONE
+               : command_fail_status(self->call->command, status, &error, self->options->rules_out);
 }

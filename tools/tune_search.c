@@ -54,8 +54,7 @@ int tune_missed(const tuning *self, const tune_outcome *outcome, char *text, siz
     for (size_t i = 0; i < TARGETS; i++) {
         if (all[i].excess > 0 && used < size) {
             used += (size_t)snprintf(text + used, size - used, "%s%s %.8g, limit %.8g",
-                                     used > 0 ? ", " : "", all[i].what, all[i].value,
-                                     all[i].limit);
+                                     used > 0 ? ", " : "", all[i].what, all[i].value, all[i].limit);
         }
     }
     return used > 0;
@@ -152,9 +151,9 @@ static void become_careful(tuning *self, const tune_try *one)
     }
     if (all[1].excess > 0) {
         const double angle = 1 - predicted->cosine;
-        self->scales.angle *=
-            angle > 0 ? fmax(STRICTER_ERROR, fmin(10, (1 - measured->cosine) / angle))
-                      : STRICTER_ERROR;
+        self->scales.angle *= angle > 0
+                                  ? fmax(STRICTER_ERROR, fmin(10, (1 - measured->cosine) / angle))
+                                  : STRICTER_ERROR;
     }
     if (all[2].excess > 0) {
         const double rest = self->rest_ms;

@@ -18,20 +18,20 @@ static double sqnr_of(double error)
 }
 
 static const fit_column outcome_columns[] = {
-    {"ms", "ms", 4, 3, 0},         {"speedup", "speed", 3, 2, 3},
-    {"weight bytes", "bytes", 0, 0, 0}, {"SQNR dB", "SQNR", 2, 1, 1},
-    {"mean cosine", "mean cos", 8, 6, 0},    {"drop in points", "drop", 3, 2, 2},
+    {"ms", "ms", 4, 3, 0},
+    {"speedup", "speed", 3, 2, 3},
+    {"weight bytes", "bytes", 0, 0, 0},
+    {"SQNR dB", "SQNR", 2, 1, 1},
+    {"mean cosine", "mean cos", 8, 6, 0},
+    {"drop in points", "drop", 3, 2, 2},
 };
 #define OUTCOME_COLUMNS (sizeof outcome_columns / sizeof *outcome_columns)
 
 static void add_outcome(const tuning *self, const tune_outcome *outcome, double *values)
 {
-    const double all[OUTCOME_COLUMNS] = {outcome->ms,
-                                         self->fp32_ms / outcome->ms,
-                                         outcome->bytes,
-                                         sqnr_of(outcome->error),
-                                         outcome->cosine,
-                                         outcome->drop};
+    const double all[OUTCOME_COLUMNS] = {outcome->ms,     self->fp32_ms / outcome->ms,
+                                         outcome->bytes,  sqnr_of(outcome->error),
+                                         outcome->cosine, outcome->drop};
     memcpy(values, all, sizeof all);
 }
 
@@ -76,10 +76,8 @@ static void print_measured(const tuning *self)
     tune_outcome *outcomes = allocate(count, sizeof *outcomes);
     const int labels = self->labels != NULL;
     snprintf(texts[0], NAME_SIZE, "FP32");
-    outcomes[0] = (tune_outcome){.cosine = 1,
-                                 .ms = self->fp32_ms,
-                                 .bytes = self->fp32_bytes,
-                                 .drop = labels ? 0 : NAN};
+    outcomes[0] = (tune_outcome){
+        .cosine = 1, .ms = self->fp32_ms, .bytes = self->fp32_bytes, .drop = labels ? 0 : NAN};
     for (size_t c = 0; c < self->candidate_count; c++) {
         snprintf(texts[1 + c], NAME_SIZE, "all %.70s", self->candidates[c].text);
         outcomes[1 + c] = self->candidates[c].measured;
@@ -98,8 +96,10 @@ static void print_measured(const tuning *self)
 }
 
 static const fit_column node_columns[] = {
-    {"error alone %", "error %", 6, 4, 1}, {"SQNR of the node", "SQNR", 2, 1, 2},
-    {"ms", "ms", 5, 4, 0},                 {"FP32 ms", "FP32 ms", 5, 4, 1},
+    {"error alone %", "error %", 6, 4, 1},
+    {"SQNR of the node", "SQNR", 2, 1, 2},
+    {"ms", "ms", 5, 4, 0},
+    {"FP32 ms", "FP32 ms", 5, 4, 1},
     {"weight bytes", "bytes", 0, 0, 0},
 };
 #define NODE_COLUMNS (sizeof node_columns / sizeof *node_columns)
@@ -162,8 +162,10 @@ static void print_lines(const tuning *self)
     } else {
         char missed[300];
         tune_missed(self, &chosen->measured, missed, sizeof missed);
-        snprintf(text, sizeof text, "No assignment was found that meets the targets. Best: %s; "
-                 "missed: %s.", list, missed);
+        snprintf(text, sizeof text,
+                 "No assignment was found that meets the targets. Best: %s; "
+                 "missed: %s.",
+                 list, missed);
     }
     print_prose(self, text);
     if (self->try_count > 1) {

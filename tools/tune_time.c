@@ -150,8 +150,8 @@ static dynq_status run_rounds(timing *self, command_progress *progress, dynq_err
     self->rounds = rounds > MOST_ROUNDS    ? MOST_ROUNDS
                    : rounds < LEAST_ROUNDS ? LEAST_ROUNDS
                                            : (size_t)rounds;
-    self->rounds = self->all->options->repeat > 0 ? (size_t)self->all->options->repeat
-                                                  : self->rounds;
+    self->rounds =
+        self->all->options->repeat > 0 ? (size_t)self->all->options->repeat : self->rounds;
     for (size_t i = 0; i < self->count; i++) {
         self->models[i].samples = allocate(self->series * self->rounds, sizeof(double));
     }
@@ -253,7 +253,7 @@ exit_code tune_measure_times(tuning *all)
     }
     free(self.models);
     equate_fp32(all);
-    return status == DYNQ_OK ? EXIT_CODE_DONE
-                             : command_fail_status(all->call->command, status, &error,
-                                                   all->call->arguments[0]);
+    return status == DYNQ_OK
+               ? EXIT_CODE_DONE
+               : command_fail_status(all->call->command, status, &error, all->call->arguments[0]);
 }
