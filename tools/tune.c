@@ -31,7 +31,7 @@ static const option_entry entries[] = {
      .argument = "LIST",
      .help = "what each node can have: values of `dynq quantize --rule` with semicolons between, "
              "for instance 'fp32;int8,row;int8,static,mse'; with a single one, precision is fixed",
-     .initial = "fp32;int8,row;int8,segment"},
+     .initial = "fp32;bf16;int8,row;int8,segment;int4,row,weights-group-32,clusters;int4,row"},
     {.name = "max-drop",
      .kind = OPTION_NUMBER,
      .offset = offsetof(tune_options, max_drop),
@@ -305,8 +305,9 @@ const command command_tune = {
         "Measures once what every node costs at every precision: error of the answers when only "
         "this node has it, time and bytes. As these add up, it then finds the assignment of "
         "precisions that meets the targets at the least cost, makes that model and measures it "
-        "from end to end, beside what was predicted; if that misses a target, the prediction is "
-        "corrected and the search begins anew. It shows the assignments that no other beats in "
+        "from end to end, beside what was predicted; if that misses a target, or leaves room for "
+        "something cheaper, the prediction is corrected and the search begins anew. It shows the "
+        "assignments that no other beats in "
         "error, time and bytes at once. A target that cannot be met is exit code 1, and the best "
         "that was found is named.",
     .example = "dynq tune mlp.safetensors --data t10k-images-idx3-ubyte.gz --labels "

@@ -73,9 +73,9 @@ typedef struct tune_try {
     double excess; /* by how much it did not: shares of the limits */
 } tune_try;
 
-/* By how much measurements were above predictions; 1 before any. */
+/* What predictions are multiplied with, by measurements of whole models; 1 before any. */
 typedef struct tune_scales {
-    double error, angle, ms;
+    double error, angle, drop, ms;
 } tune_scales;
 
 typedef struct tuning {

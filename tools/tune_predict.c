@@ -26,7 +26,7 @@ static double angle_of(const tune_choice *choice)
 
 static double predicted_drop(const tuning *self, double error)
 {
-    return self->fp32_accuracy - tune_expected_accuracy(self, error);
+    return self->scales.drop * (self->fp32_accuracy - tune_expected_accuracy(self, error));
 }
 
 tune_outcome tune_predict(const tuning *self, const size_t *choices)
@@ -43,8 +43,8 @@ tune_outcome tune_predict(const tuning *self, const size_t *choices)
     sum.error *= self->scales.error;
     sum.cosine = 1 - angle * self->scales.angle;
     sum.ms = self->rest_ms + sum.ms * self->scales.ms;
-    sum.accuracy = self->labels != NULL ? tune_expected_accuracy(self, sum.error) : NAN;
     sum.drop = self->labels != NULL ? predicted_drop(self, sum.error) : NAN;
+    sum.accuracy = self->fp32_accuracy - sum.drop;
     return sum;
 }
 

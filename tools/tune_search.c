@@ -12,6 +12,10 @@
 /* How much more careful predictions become at least, so that another assignment is found. */
 #define STRICTER_ERROR 1.15
 #define STRICTER_TIME  1.02
+/* Measurements below this share of what was predicted leave room for something cheaper; predictions
+ * are no more than halved at a time. */
+#define LOOSER  0.95
+#define BOLDEST 0.5
 /* A rounding error in the difference of two percentages is not a drop. */
 #define ROUNDING 1e-9
 
@@ -161,6 +165,26 @@ static void become_careful(tuning *self, const tune_try *one)
     }
 }
 
+/* Expects less than before of what was measured to be less: something cheaper may do as well.
+ * Whether there is anything to expect less of. */
+static int become_bold(tuning *self, const tune_try *one)
+{
+    const tune_options *o = self->options;
+    const tune_outcome *predicted = &one->predicted, *measured = &one->measured;
+    const tune_scales before = self->scales;
+    const double angle = 1 - measured->cosine, expected_angle = 1 - predicted->cosine;
+    if (o->min_cosine > -1 && angle < LOOSER * expected_angle) {
+        self->scales.angle *= fmax(BOLDEST, angle / expected_angle);
+    }
+    if (o->max_drop < 100 && measured->error < LOOSER * predicted->error) {
+        self->scales.error *= fmax(BOLDEST, measured->error / predicted->error);
+    }
+    if (o->max_drop < 100 && measured->drop < LOOSER * predicted->drop) {
+        self->scales.drop *= BOLDEST;
+    }
+    return memcmp(&before, &self->scales, sizeof before) != 0;
+}
+
 static int was_tried(const tuning *self, const size_t *choices)
 {
     for (size_t i = 0; i < self->try_count; i++) {
@@ -171,11 +195,21 @@ static int was_tried(const tuning *self, const size_t *choices)
     return 0;
 }
 
-/* The try that met the targets, or missed them by least. */
+static int any_met(const tuning *self)
+{
+    int met = 0;
+    for (size_t i = 0; i < self->try_count; i++) {
+        met |= self->tries[i].met;
+    }
+    return met;
+}
+
+/* The last try that met the targets (each is expected to be cheaper than those that met them
+ * before), or the one that missed them by least. */
 static void choose(tuning *self, dynq_model *const *models)
 {
     for (size_t i = 1; i < self->try_count; i++) {
-        self->chosen = self->tries[i].excess < self->tries[self->chosen].excess ? i : self->chosen;
+        self->chosen = self->tries[i].excess <= self->tries[self->chosen].excess ? i : self->chosen;
     }
     self->result = dynq_model_retain(models[self->chosen]);
 }
@@ -184,7 +218,8 @@ exit_code tune_search(tuning *self)
 {
     dynq_model *models[TUNE_MOST_TRIES] = {NULL};
     exit_code code = EXIT_CODE_DONE;
-    self->scales = (tune_scales){1, 1, 1};
+    int missed = 0;
+    self->scales = (tune_scales){1, 1, 1, 1};
     for (int going = 1; going && code == EXIT_CODE_DONE && self->try_count < TUNE_MOST_TRIES;) {
         size_t *choices = allocate(self->node_count, sizeof *choices);
         code = find(self, choices);
@@ -196,8 +231,13 @@ exit_code tune_search(tuning *self)
         *one = (tune_try){.choices = choices, .predicted = tune_predict(self, choices)};
         one->reachable = total_excess(self, &one->predicted) <= 0;
         code = measure(self, one, &models[self->try_count++]);
-        going = !one->met && one->reachable;
-        become_careful(self, one);
+        missed |= !one->met;
+        if (one->met) {
+            going = !missed && become_bold(self, one);
+        } else {
+            going = one->reachable && !any_met(self);
+            become_careful(self, one);
+        }
     }
     if (code == EXIT_CODE_DONE) {
         choose(self, models);

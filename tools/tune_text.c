@@ -170,8 +170,8 @@ static void print_lines(const tuning *self)
     print_prose(self, text);
     if (self->try_count > 1) {
         snprintf(text, sizeof text,
-                 "%zu assignments were made and measured: those before missed a target that they "
-                 "were predicted to meet, and predictions were corrected by what was missing.",
+                 "%zu assignments were made and measured; each corrected what was predicted of the "
+                 "next.",
                  self->try_count);
         print_prose(self, text);
     }
