@@ -59,14 +59,14 @@ static dynq_status read_layers(const dynq_model *model, const dynq_safetensors *
 {
     const size_t count = dynq_model_node_count(model);
     if (count % 2 != 0 || count / 2 > TRAINER_MAX_LAYERS || dynq_model_output_count(model) != 1) {
-        return refuse(error, DYNQ_ERR_UNSUPPORTED, "not a multilayer perceptron");
+        return refuse(error, DYNQ_ERR_SHAPE, "not a multilayer perceptron");
     }
     for (size_t i = 0; i < count; i++) {
         dynq_node_info info = {.size = sizeof info};
         if (dynq_model_node(model, i, &info) != DYNQ_OK || !is_next(&info, i)) {
             char what[DYNQ_MAX_NAME + 32];
             snprintf(what, sizeof what, "node '%s' does not fit", info.name);
-            return refuse(error, DYNQ_ERR_UNSUPPORTED, what);
+            return refuse(error, DYNQ_ERR_SHAPE, what);
         }
         const dynq_status status = i % 2 == 1 ? read_layer(model, file, i, &info, start) : DYNQ_OK;
         if (status != DYNQ_OK) {
