@@ -359,7 +359,7 @@ const command command_train = {
         "and the accuracies are those of the model that is written.",
     .example = "dynq train --data /usr/share/datasets/fashion-mnist -o mlp.safetensors\n"
                "dynq train --data /usr/share/datasets/fashion-mnist --from mlp.safetensors "
-               "--weights int4 --epochs 10 --rate 0.0005 -o mlp-int4.safetensors",
+               "--weights int4 --epochs 10 -o mlp-int4.safetensors",
     .entries = entries,
     .options_size = sizeof(train_options),
     .min_arguments = 0,

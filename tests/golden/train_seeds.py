@@ -17,7 +17,7 @@ import sys
 DYNQ = os.environ.get("DYNQ", "dynq")
 FASHION = "/usr/share/datasets/fashion-mnist"
 # Chosen by accuracy on the last 10,000 training images, see models/README.md.
-RECIPE = ["--epochs", "10", "--rate", "0.0003"]
+RECIPE = ["--epochs", "10"]
 # Without training: equal steps, and levels chosen by k-means.
 ROUNDED = {"rounded": [], "clusters": ["--levels", "clusters"]}
 
