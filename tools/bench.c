@@ -65,6 +65,11 @@ static const option_entry entries[] = {
      .argument = "NAME",
      .help = "measure INT8 on this engine only, native or onednn (default: all); FP32 is measured "
              "on all of them"},
+    {.name = "bf16-dot",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(bench_options, bf16_dot),
+     .help = "layers with BF16 weights use the CPU's dot product for it on the native engine, with "
+             "inputs rounded to BF16 as well"},
     {.name = "explain",
      .kind = OPTION_FLAG,
      .offset = offsetof(bench_options, explain),

@@ -12,7 +12,7 @@ typedef struct bench_options {
     option_sizes batches, sequences, threads;
     const char *data, *calibration, *html, *engine;
     uint64_t repeat;
-    int explain, explain_nodes;
+    int explain, explain_nodes, bf16_dot;
     int granularity; /* a dynq_scope: the choices are in the same order */
     double min_speedup;
 } bench_options;

@@ -8,13 +8,13 @@
 
 #include "tools/engines.h"
 
-/* How the linear layers of a model get their ranges; NULL for an FP32 model. */
+/* How the linear layers of a model get their ranges; NULL where all compute in FP32. */
 static const char *ranges_of(const dynq_model *model)
 {
     size_t counts[3] = {0};
     dynq_node_info node = {.size = sizeof node};
     for (size_t i = 0; dynq_model_node(model, i, &node) == DYNQ_OK; i++) {
-        if (node.op == DYNQ_OP_LINEAR && node.precision == DYNQ_PRECISION_INT8) {
+        if (node.op == DYNQ_OP_LINEAR && node.precision != DYNQ_PRECISION_FP32) {
             counts[node.range.kind]++;
         }
     }
@@ -24,6 +24,38 @@ static const char *ranges_of(const dynq_model *model)
     return counts[DYNQ_RANGE_STATIC] == 0    ? "dynamic"
            : counts[DYNQ_RANGE_DYNAMIC] == 0 ? "static"
                                              : "mixed";
+}
+
+/* The format that all linear layers of a precision (FP32, or any other) have their weights in;
+ * NULL: there are several. */
+static const char *weights_of(const dynq_model *model, int fp32)
+{
+    dynq_format common = 0;
+    dynq_node_info node = {.size = sizeof node};
+    for (size_t i = 0; dynq_model_node(model, i, &node) == DYNQ_OK; i++) {
+        if (node.op != DYNQ_OP_LINEAR || (node.precision == DYNQ_PRECISION_FP32) != fp32) {
+            continue;
+        }
+        if (common != 0 && node.weight_format != common) {
+            return NULL;
+        }
+        common = node.weight_format;
+    }
+    return dynq_format_name(common);
+}
+
+static void name_line(bench_line *line)
+{
+    const char *weights = weights_of(line->model, line->ranges == NULL && !line->dequantized);
+    if (line->ranges != NULL) {
+        snprintf(line->name, sizeof line->name, "%s %s-%s", line->engine,
+                 weights == NULL ? "mixed" : weights, line->ranges);
+    } else if (line->dequantized) {
+        snprintf(line->name, sizeof line->name, "%s fp32 (deq.)", line->engine);
+    } else {
+        snprintf(line->name, sizeof line->name, "%s %s", line->engine,
+                 weights == NULL ? "mixed" : weights);
+    }
 }
 
 static void add_line(bench *self, const engine_choice *choice, dynq_model *model,
@@ -47,21 +79,30 @@ static void add_line(bench *self, const engine_choice *choice, dynq_model *model
         .tone = ranges == NULL ? fp32_tones[engine_tone]
                                : (is_static ? 2 : 0) + int8_tones[engine_tone],
     };
-    if (ranges == NULL) {
-        snprintf(line->name, sizeof line->name, "%s fp32%s", choice->name,
-                 line->dequantized ? " (deq.)" : "");
-    } else {
-        snprintf(line->name, sizeof line->name, "%s int8-%s", choice->name, ranges);
-    }
+    name_line(line);
 }
 
-/* One INT8 line for each engine that is built, has INT8 and was not excluded. */
+/* Whether an engine of INT8 products would get some of this model's: groups and INT16 it cannot. */
+static int has_products(const dynq_model *model)
+{
+    int found = 0;
+    dynq_node_info node = {.size = sizeof node};
+    for (size_t i = 0; dynq_model_node(model, i, &node) == DYNQ_OK; i++) {
+        found = found || (node.op == DYNQ_OP_LINEAR && node.precision == DYNQ_PRECISION_INT8 &&
+                          node.weight_group == 0);
+    }
+    return found;
+}
+
+/* One INT8 line for each engine that is built, has INT8 and something to do, and was not excluded.
+ */
 static void add_int8_lines(bench *self, dynq_model *model)
 {
+    const int shared = has_products(model);
     const engine_choice *choice = NULL;
     for (size_t i = 0; (choice = engine_at(i)) != NULL; i++) {
         const dynq_engine *engine = choice->built ? engine_table(choice) : NULL;
-        const int has_int8 = choice->built && (engine == NULL || engine->has_int8);
+        const int has_int8 = choice->built && (engine == NULL || (engine->has_int8 && shared));
         const int wanted =
             self->options->engine == NULL || strcmp(self->options->engine, choice->name) == 0;
         if (has_int8 && wanted) {
@@ -146,6 +187,10 @@ exit_code bench_make_lines(bench *self)
         }
         add_int8_lines(self, self->model);
         return EXIT_CODE_DONE;
+    }
+    const char *weights = weights_of(self->model, 1);
+    if (weights == NULL || strcmp(weights, "fp32") != 0) {
+        return EXIT_CODE_DONE; /* halves alone: there is nothing to quantize */
     }
     dynq_error error = {0};
     const dynq_status status = quantize(self, &error);

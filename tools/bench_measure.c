@@ -43,7 +43,9 @@ static dynq_status start(const bench *self, const bench_line *line, const bench_
                                           .engine = line->table,
                                           .precision = line->precision,
                                           .scope = (dynq_scope)self->options->granularity,
-                                          .profile = profile};
+                                          .profile = profile,
+                                          .bf16_dot =
+                                              self->options->bf16_dot != 0 && line->table == NULL};
     return runner_create(line->model, &options, result, error);
 }
 

@@ -215,6 +215,8 @@ static void add_shape(table *rows, const dynq_node_info *node)
  * ranges get tables of their own. */
 typedef struct node_columns {
     int kind, scope, scheme, limits, parameters;
+    int weights; /* precision, format and group on their own; else they are one word */
+    int levels;
 } node_columns;
 
 static node_columns columns_of(const dynq_model *model, table_format format,
@@ -225,6 +227,7 @@ static node_columns columns_of(const dynq_model *model, table_format format,
     for (size_t i = 0; i < dynq_model_node_count(model); i++) {
         dynq_node_info node = {.size = sizeof node};
         dynq_model_node(model, i, &node);
+        columns.levels |= node.weight_levels != 0;
         if (has_range(&node)) {
             *common = ranged++ == 0 ? node.range : *common;
             columns.kind |= node.range.kind != common->kind;
@@ -233,9 +236,35 @@ static node_columns columns_of(const dynq_model *model, table_format format,
         }
     }
     if (format != TABLE_TEXT) {
-        columns = (node_columns){1, 1, 1, format == TABLE_CSV, 1};
+        columns = (node_columns){1, 1, 1, format == TABLE_CSV, 1, 1, 1};
     }
     return columns;
+}
+
+/* How weights are stored where that says more than the precision, "int4/32" being int4 in groups of
+ * 32; otherwise the precision. */
+static void add_type(table *rows, const dynq_node_info *node)
+{
+    char text[32];
+    const char *format = dynq_format_name(node->weight_format);
+    const char *type = format != NULL ? format : dynq_precision_name(node->precision);
+    if (node->weight_group > 0) {
+        snprintf(text, sizeof text, "%s/%zu", type, node->weight_group);
+        table_text(rows, text);
+    } else {
+        table_text(rows, type);
+    }
+}
+
+static void add_weights(table *rows, const dynq_node_info *node)
+{
+    table_text(rows, dynq_precision_name(node->precision));
+    table_text(rows, dynq_format_name(node->weight_format));
+    if (node->weight_group > 0) {
+        table_integer(rows, node->weight_group);
+    } else {
+        table_text(rows, NULL);
+    }
 }
 
 static void add_row(table *rows, const dynq_node_info *node, const node_columns *columns)
@@ -245,7 +274,15 @@ static void add_row(table *rows, const dynq_node_info *node, const node_columns 
     table_text(rows, node->name);
     table_text(rows, dynq_op_name(node->op));
     add_shape(rows, node);
-    table_text(rows, dynq_precision_name(node->precision));
+    if (columns->weights) {
+        add_weights(rows, node);
+    } else {
+        add_type(rows, node);
+    }
+    if (columns->levels) {
+        table_text(rows, dynq_levels_name(node->weight_levels));
+        table_text(rows, dynq_table_scope_name(node->table_scope));
+    }
     if (columns->kind) {
         table_text(rows, ranged ? dynq_range_kind_name(node->range.kind) : NULL);
     }
@@ -291,7 +328,17 @@ static void print_nodes(const dynq_model *model, table_format format)
     table_column(rows, "name", TABLE_NAME);
     table_column(rows, "op", TABLE_LEFT);
     table_column(rows, "shape", TABLE_RIGHT);
-    table_column(rows, format == TABLE_TEXT ? "type" : "precision", TABLE_LEFT);
+    if (columns.weights) {
+        table_column(rows, "precision", TABLE_LEFT);
+        table_column(rows, "weights", TABLE_LEFT);
+        table_column(rows, "group", TABLE_RIGHT);
+    } else {
+        table_column(rows, "type", TABLE_LEFT);
+    }
+    if (columns.levels) {
+        table_column(rows, "levels", TABLE_LEFT);
+        table_column(rows, "table", TABLE_LEFT);
+    }
     if (columns.kind) {
         table_column(rows, "range", TABLE_LEFT);
     }

@@ -16,6 +16,7 @@ typedef struct run_options {
     option_list inputs;
     const char *out, *output, *segments;
     uint64_t batch;
+    int bf16_dot;
 } run_options;
 
 static const option_entry entries[] = {
@@ -57,6 +58,11 @@ static const option_entry entries[] = {
          "what is a request, with ranges of its own: rows: each row of a file, a file of ids of "
          "rank 1, or a line of text; none: a batch; otherwise an npy file with the rows of each",
      .initial = "rows"},
+    {.name = "bf16-dot",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(run_options, bf16_dot),
+     .help = "layers with BF16 weights use the CPU's dot product for it, with inputs rounded to "
+             "BF16 as well: faster, and not the same bits on every CPU"},
     {.name = NULL},
 };
 
@@ -249,6 +255,7 @@ static exit_code create_runner(job *self)
         .threads = common->threads,
         .kernel = common->kernel,
         .engine = common->engine,
+        .bf16_dot = ((const run_options *)self->call->options)->bf16_dot,
     };
     requests_largest_batch(self->shape, 0, self->shape->count, most_requests(self),
                            &options.max_rows, &options.max_segments);
