@@ -9,7 +9,7 @@
 /* What a step takes, roughly, on a fast CPU: picoseconds of a multiplication or of an element. */
 enum {
     COST_S8 = 4,
-    COST_S16 = 60,
+    COST_S16 = 250,
     COST_F32 = 20,
     COST_RANGE = 50,
     COST_PLAIN = 100, /* a few instructions for 16 elements */

@@ -1,5 +1,7 @@
 /* A run allocates nothing: counted below the library, in the C library's own functions, which the
  * linker replaces by the ones here for everything in this program (--wrap). */
+#include "tests/samples_formats.h"
+
 #include <dynq/dynq.h>
 
 #include <criterion/criterion.h>
@@ -61,7 +63,7 @@ static dynq_model *make_model(void)
     return model;
 }
 
-static void run_counted(dynq_model *model)
+static void run_counted(dynq_model *model, float *in, float *out, size_t columns)
 {
     const dynq_session_options options = {.size = sizeof options, .max_rows = ROWS, .threads = 2};
     dynq_session *session = NULL;
@@ -71,8 +73,8 @@ static void run_counted(dynq_model *model)
     cr_assert_gt(created, before, "the counter sees nothing");
     unsigned failures = 0;
     for (size_t rows = 1; rows <= ROWS; rows++) {
-        const dynq_binding io[] = {{.slot = 0, .data = x, .bytes = sizeof x},
-                                   {.slot = 1, .data = y, .bytes = sizeof y}};
+        const dynq_binding io[] = {{.slot = 0, .data = in, .bytes = ROWS * columns * sizeof *in},
+                                   {.slot = 1, .data = out, .bytes = ROWS * columns * sizeof *out}};
         const dynq_batch batch = {.size = sizeof batch, .rows = rows};
         failures += dynq_session_run(session, &batch, io, 2, NULL) != DYNQ_OK;
     }
@@ -89,8 +91,21 @@ Test(no_allocation, a_run_allocates_nothing)
     for (size_t i = 0; i < WIDTH; i++) {
         x[i] = (float)i;
     }
-    run_counted(fp32);
-    run_counted(int8);
+    run_counted(fp32, x, y, WIDTH);
+    run_counted(int8, x, y, WIDTH);
     dynq_model_free(fp32);
     dynq_model_free(int8);
+}
+
+Test(no_allocation, whatever_the_format_of_weights)
+{
+    static float in[ROWS * SAMPLES_FORMAT_INPUTS], out[ROWS * SAMPLES_FORMAT_INPUTS];
+    for (size_t i = 0; i < ROWS * SAMPLES_FORMAT_INPUTS; i++) {
+        in[i] = (float)(i % 29) - 9.0f;
+    }
+    for (size_t f = 0; f < SAMPLES_FORMATS; f++) {
+        dynq_model *model = samples_coded(&samples_formats[f], NULL, NULL);
+        run_counted(model, in, out, SAMPLES_FORMAT_INPUTS);
+        dynq_model_free(model);
+    }
 }

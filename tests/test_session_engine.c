@@ -1,6 +1,7 @@
 /* Sessions on foreign engines: what they ask an engine for, and that its results arrive where
  * native ones do. The engine of these tests is a plain loop that notes its calls. */
 #include "tests/samples.h"
+#include "tests/samples_formats.h"
 
 #include <dynq/cpu.h>
 #include <dynq/engine.h>
@@ -151,6 +152,20 @@ static dynq_status run(dynq_model *model, const dynq_session_options *options, s
     return status;
 }
 
+static void run_formats(dynq_model *model, const dynq_session_options *options, size_t rows,
+                        float *result)
+{
+    dynq_error error = {0};
+    dynq_session *session = NULL;
+    cr_assert_eq(dynq_session_create(model, options, &session, &error), DYNQ_OK, "%s",
+                 error.message);
+    const dynq_batch batch = {.size = sizeof batch, .rows = rows};
+    const dynq_binding io[] = {{.slot = 0, .data = x, .bytes = sizeof x},
+                               {.slot = 1, .data = result, .bytes = sizeof y}};
+    cr_assert_eq(dynq_session_run(session, &batch, io, 2, &error), DYNQ_OK, "%s", error.message);
+    dynq_session_free(session);
+}
+
 /* Runs both engines and compares bits; what was asked for is in `seen` afterwards. Frees the model.
  */
 static void compare_bits(dynq_model *model, size_t rows, size_t segments, dynq_scope scope,
@@ -249,6 +264,61 @@ Test(session_engine, layers_shared_by_threads_are_products)
     dynq_cpu_query(&cpu);
     expect_native_bits(false, MAX_ROWS, 0, (dynq_scope)0, 2);
     cr_assert_eq(seen.wholes == 0, cpu.usable > 1);
+}
+
+/* Codes of 4 and 2 bits by column are s8 for an engine, whose inputs have no padding that would
+ * count; groups and INT16 stay here, beside layers that an engine has. */
+Test(session_engine, formats)
+{
+    seen.answer = DYNQ_OK;
+    static const size_t rows[] = {1, 9, 300};
+    for (size_t f = 0; f < SAMPLES_FORMATS; f++) {
+        const samples_format *format = &samples_formats[f];
+        dynq_model *model = samples_coded(format, NULL, NULL);
+        for (size_t i = 0; i < 6; i++) {
+            const size_t count = rows[i / 2];
+            dynq_session_options options = {
+                .size = sizeof options, .max_rows = count, .threads = i % 2 == 0 ? 1 : 2};
+            samples_fill(x, MAX_ROWS * INPUTS, 4);
+            run_formats(model, &options, count, expected);
+            seen.products = seen.wholes = seen.strides = 0;
+            options.engine = &plain_engine;
+            run_formats(model, &options, count, y);
+            cr_assert_eq(memcmp(y, expected, count * SAMPLES_FORMAT_OUTPUTS * sizeof *y), 0,
+                         "%s, %zu rows", format->name, count);
+            const bool shared = dynq_format_bits(format->format) <= 8 && format->group == 0;
+            cr_assert_eq(seen.products + seen.wholes > 0, shared, "%s", format->name);
+            cr_assert_eq(seen.strides, 0);
+        }
+        dynq_model_free(model);
+    }
+}
+
+/* Two readers of one value: codes without padding for the engine, and with padding for the native
+ * groups. */
+Test(session_engine, groups_beside_a_layer_of_the_engine)
+{
+    seen.answer = DYNQ_OK;
+    dynq_model *model = samples_every_format();
+    static float results[2][SAMPLES_FORMATS][9 * 18];
+    for (int foreign = 0; foreign < 2; foreign++) {
+        const dynq_session_options options = {
+            .size = sizeof options, .max_rows = 9, .engine = foreign ? &plain_engine : NULL};
+        dynq_session *session = NULL;
+        cr_assert_eq(dynq_session_create(model, &options, &session, NULL), DYNQ_OK);
+        const size_t outputs = dynq_model_output_count(model);
+        dynq_binding io[1 + SAMPLES_FORMATS] = {{.slot = 0, .data = x, .bytes = sizeof x}};
+        for (size_t i = 0; i < outputs; i++) {
+            io[1 + i] = (dynq_binding){.slot = (int)(1 + i),
+                                       .data = results[foreign][i],
+                                       .bytes = sizeof results[foreign][i]};
+        }
+        const dynq_batch batch = {.size = sizeof batch, .rows = 9};
+        cr_assert_eq(dynq_session_run(session, &batch, io, 1 + outputs, NULL), DYNQ_OK);
+        dynq_session_free(session);
+    }
+    cr_assert_eq(memcmp(results[0], results[1], sizeof results[0]), 0);
+    dynq_model_free(model);
 }
 
 /* A table from before linear_s8 was there. */
