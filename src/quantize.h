@@ -1,11 +1,11 @@
 /* The inside of quantizing, shared by quantize.c (nodes), quantize_rules.c and quantize_options.c
- * (what is wanted of each), quantize_weights.c (weights) and quantize_bias.c (biases of linear
- * layers). */
+ * (what is wanted of each), quantize_weights.c and quantize_feedback.c (weights) and
+ * quantize_bias.c (biases of linear layers). */
 #ifndef DYNQ_SRC_QUANTIZE_H
 #define DYNQ_SRC_QUANTIZE_H
 
 #include "src/model.h"
-#include "src/weight_grid.h"
+#include "src/weight_choice.h"
 
 #include <dynq/quantize.h>
 
@@ -49,6 +49,11 @@ typedef struct dynq_weights_job {
 
 /* Gives the node its weights: in codes, or simulated ones. */
 dynq_status dynq_quantize_weights(const dynq_weights_job *job, dynq_error *error);
+/* Rounds them with error feedback to numbers [n][k] of the grid, whose steps are made to fit. */
+dynq_status dynq_quantize_feedback(const dynq_weights_job *job, dynq_weight_choice *choice,
+                                   int16_t *numbers, dynq_error *error);
+/* The second moments [k][k] that the job is to heed; NULL: none. */
+const double *dynq_quantize_matrix(const dynq_weights_job *job);
 /* Corrects the bias of the node, which has its weights and a copy of its bias (or none) already:
  * takes away the systematic part of what codes in the place of `weight` change of each output, over
  * the inputs that the calibration has of value `input`. */

@@ -4,7 +4,6 @@
 #include "src/calibrate.h"
 #include "src/error.h"
 #include "src/pack.h"
-#include "src/weight_choice.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,30 +16,48 @@ static dynq_status out_of_memory(dynq_error *error)
     return dynq_fail(error, DYNQ_ERR_MEMORY, "out of memory for a quantized model");
 }
 
-/* Errors of weights count by the mean square of their input, relative to all inputs, where a
- * calibration is given that knows it. *importance stays NULL otherwise. */
-static dynq_status find_importance(const dynq_weights_job *job, float **importance)
+/* Sums of squares of the inputs that second moments or a calibration have, `*stride` apart; NULL
+ * where neither is given, or they do not know the layer. */
+static const double *find_squares(const dynq_weights_job *job, size_t *stride)
 {
     dynq_column_view view = {.size = sizeof view};
     const dynq_calibration *calibration = job->options->calibration;
-    if (calibration == NULL || !dynq_weights_have_importance(job->wish, job->options) ||
-        dynq_calibration_columns(calibration, job->input, &view) != DYNQ_OK ||
-        view.columns != job->node->k) {
+    const double *matrix = dynq_quantize_matrix(job);
+    if (matrix != NULL) {
+        *stride = job->node->k + 1;
+        return matrix;
+    }
+    *stride = 1;
+    return calibration != NULL &&
+                   dynq_calibration_columns(calibration, job->input, &view) == DYNQ_OK &&
+                   view.columns == job->node->k
+               ? view.sum_of_squares
+               : NULL;
+}
+
+/* Errors of weights count by the mean square of their input, relative to all inputs, where that is
+ * known. *importance stays NULL otherwise. */
+static dynq_status find_importance(const dynq_weights_job *job, float **importance)
+{
+    size_t stride = 0;
+    const double *squares = find_squares(job, &stride);
+    const size_t k = job->node->k;
+    if (squares == NULL || !dynq_weights_have_importance(job->wish, job->options)) {
         return DYNQ_OK;
     }
     double mean = 0.0;
-    for (size_t i = 0; i < view.columns; i++) {
-        mean += view.sum_of_squares[i] / (double)view.columns;
+    for (size_t i = 0; i < k; i++) {
+        mean += squares[i * stride] / (double)k;
     }
     if (!(mean > 0.0) || !isfinite(mean)) {
         return DYNQ_OK;
     }
-    *importance = dynq_alloc(&job->model->allocator, view.columns, sizeof **importance);
+    *importance = dynq_alloc(&job->model->allocator, k, sizeof **importance);
     if (*importance == NULL) {
         return DYNQ_ERR_MEMORY;
     }
-    for (size_t i = 0; i < view.columns; i++) {
-        (*importance)[i] = (float)fmax(view.sum_of_squares[i] / mean, LEAST_IMPORTANCE);
+    for (size_t i = 0; i < k; i++) {
+        (*importance)[i] = (float)fmax(squares[i * stride] / mean, LEAST_IMPORTANCE);
     }
     return DYNQ_OK;
 }
@@ -177,8 +194,14 @@ static dynq_status quantize_codes(const dynq_weights_job *job, dynq_error *error
     if (numbers == NULL || choose_grid(job, &choice) != DYNQ_OK) {
         status = out_of_memory(error);
     } else {
-        dynq_grid_round(&choice.grid, job->weight, numbers);
-        status = take_numbers(job, &choice, numbers, error);
+        if (job->wish->feedback == DYNQ_SWITCH_ON) {
+            status = dynq_quantize_feedback(job, &choice, numbers, error);
+        } else {
+            dynq_grid_round(&choice.grid, job->weight, numbers);
+        }
+        if (status == DYNQ_OK) {
+            status = take_numbers(job, &choice, numbers, error);
+        }
     }
     dynq_weight_choice_release(&choice);
     dynq_release(allocator, numbers);

@@ -253,6 +253,14 @@ static void split_steps(dynq_weight_choice *choice)
     }
 }
 
+void dynq_weight_keep_factors(dynq_weight_choice *choice)
+{
+    for (size_t i = 0; choice->groups > 0 && i < choice->blocks; i++) {
+        const float factor = choice->grid.step[i] / choice->scale[i / choice->groups];
+        dynq_fp16_from_fp32(&factor, 1, &choice->factors[i]);
+    }
+}
+
 static bool make_room(const dynq_weight_task *task, dynq_weight_choice *choice)
 {
     dynq_weight_grid *grid = &choice->grid;

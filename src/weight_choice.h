@@ -34,6 +34,8 @@ typedef struct dynq_weight_choice {
 /* The task is one of integers (INT16 to INT2), and passed dynq_quantize_check_wish(). Under the
  * default floating-point state. Release *choice in any case. DYNQ_ERR_MEMORY. */
 dynq_status dynq_weight_choose(const dynq_weight_task *task, dynq_weight_choice *choice);
+/* Factors anew after steps have become other FP16 multiples of their scales. */
+void dynq_weight_keep_factors(dynq_weight_choice *choice);
 void dynq_weight_choice_release(dynq_weight_choice *choice);
 
 /* Inside: levels that are clusters, and the steps that go with them (weight_tables.c). Rows and

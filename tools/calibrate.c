@@ -235,8 +235,9 @@ static exit_code run_stream(job *self, request_stream *stream)
     const size_t longest = request_stream_longest(stream);
     calibration_feed feed = {0};
     dynq_error error = {0};
-    const dynq_status status = calibration_open(self->calibration, self->model, longest,
-                                                self->call->common.threads, &feed, &error);
+    const calibration_target target = {.calibration = self->calibration};
+    const dynq_status status =
+        calibration_open(&target, self->model, longest, self->call->common.threads, &feed, &error);
     if (status != DYNQ_OK) {
         return command_fail_status(self->call->command, status, &error, self->options->data);
     }

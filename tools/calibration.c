@@ -13,21 +13,39 @@
 #define CALL_BYTES ((size_t)8 << 20)
 #define CALL_ROWS  4096
 
-dynq_status calibration_open(dynq_calibration *calibration, dynq_model *model, size_t longest,
+static dynq_status make_moments(const calibration_target *target, dynq_model *model, size_t longest,
+                                uint32_t threads, calibration_feed *self, dynq_error *error)
+{
+    const dynq_second_moments_options options = {
+        .size = sizeof options, .max_rows = longest, .threads = threads};
+    const dynq_status status = dynq_second_moments_create(model, &options, target->moments, error);
+    self->moments = status == DYNQ_OK ? *target->moments : NULL;
+    return status;
+}
+
+dynq_status calibration_open(const calibration_target *target, dynq_model *model, size_t longest,
                              uint32_t threads, calibration_feed *self, dynq_error *error)
 {
     const dynq_calibrator_options options = {
         .size = sizeof options, .max_rows = longest, .threads = threads};
     *self = (calibration_feed){0};
-    const dynq_status status =
-        dynq_calibrator_create(calibration, model, &options, &self->calibrator, error);
-    if (status == DYNQ_OK) {
-        model_slot *inputs = NULL;
-        model_inputs(model, &inputs);
-        self->slot = dynq_calibrator_slot(self->calibrator, inputs[0].name);
-        free(inputs);
+    dynq_status status = target->calibration == NULL
+                             ? DYNQ_OK
+                             : dynq_calibrator_create(target->calibration, model, &options,
+                                                      &self->calibrator, error);
+    if (status == DYNQ_OK && target->moments != NULL) {
+        status = make_moments(target, model, longest, threads, self, error);
     }
-    return status;
+    if (status != DYNQ_OK) {
+        calibration_close(self);
+        return status;
+    }
+    model_slot *inputs = NULL;
+    model_inputs(model, &inputs);
+    self->slot = dynq_calibrator_slot(self->calibrator, inputs[0].name);
+    self->moments_slot = dynq_second_moments_slot(self->moments, inputs[0].name);
+    free(inputs);
+    return DYNQ_OK;
 }
 
 void calibration_close(calibration_feed *self)
@@ -48,6 +66,14 @@ size_t calibration_call(const dynq_model *model)
     }
     const size_t rows = CALL_BYTES / (input.columns * sizeof(float)) / BATCH_ROWS * BATCH_ROWS;
     return rows < BATCH_ROWS ? BATCH_ROWS : rows > CALL_ROWS ? CALL_ROWS : rows;
+}
+
+/* The sessions of both have their inputs in the same slot only by chance. */
+static dynq_status add_moments(const calibration_feed *self, const dynq_batch *batch,
+                               dynq_binding binding, dynq_error *error)
+{
+    binding.slot = self->moments_slot;
+    return dynq_second_moments_run(self->moments, batch, &binding, 1, error);
 }
 
 dynq_status calibration_add(calibration_feed *self, const requests *data, size_t first,
@@ -71,7 +97,12 @@ dynq_status calibration_add(calibration_feed *self, const requests *data, size_t
                                   .data = (void *)(uintptr_t)requests_at(data, first),
                                   .bytes = batch.rows * data->columns * sizeof(float)};
     dynq_error found = {0};
-    const dynq_status status = dynq_calibrator_run(self->calibrator, &batch, &binding, 1, &found);
+    dynq_status status = self->calibrator == NULL
+                             ? DYNQ_OK
+                             : dynq_calibrator_run(self->calibrator, &batch, &binding, 1, &found);
+    if (status == DYNQ_OK && self->moments != NULL) {
+        status = add_moments(self, &batch, binding, &found);
+    }
     if (status != DYNQ_OK) {
         error->status = status;
         error->offset = DYNQ_NO_OFFSET;
@@ -92,8 +123,9 @@ dynq_status calibration_run(dynq_calibration *calibration, dynq_model *model, co
         longest = rows > longest ? rows : longest;
     }
     calibration_feed feed;
+    const calibration_target target = {.calibration = calibration};
     const size_t most = calibration_call(model);
-    dynq_status status = calibration_open(calibration, model, longest, threads, &feed, error);
+    dynq_status status = calibration_open(&target, model, longest, threads, &feed, error);
     for (size_t first = 0; status == DYNQ_OK && first < count;) {
         const size_t part = count - first < most ? count - first : most;
         status = calibration_add(&feed, data, first, part, first, NULL, error);

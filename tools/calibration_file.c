@@ -1,6 +1,5 @@
 #include "tools/calibration_file.h"
 
-#include "tools/calibration.h"
 #include "tools/request_stream.h"
 
 #include <stdlib.h>
@@ -42,7 +41,7 @@ static exit_code add_all(job *self)
 }
 
 exit_code calibration_file(const command_call *call, const char *path, dynq_model *model,
-                           dynq_calibration *calibration, calibration_progress advance,
+                           const calibration_target *target, calibration_progress advance,
                            void *context, size_t *count)
 {
     job self = {.call = call, .path = path, .model = model, .advance = advance, .context = context};
@@ -62,9 +61,8 @@ exit_code calibration_file(const command_call *call, const char *path, dynq_mode
         return code;
     }
     dynq_error error = {0};
-    const dynq_status status =
-        calibration_open(calibration, model, request_stream_longest(self.stream),
-                         call->common.threads, &self.feed, &error);
+    const dynq_status status = calibration_open(target, model, request_stream_longest(self.stream),
+                                                call->common.threads, &self.feed, &error);
     code = status == DYNQ_OK ? add_all(&self)
                              : command_fail_status(call->command, status, &error, path);
     *count = self.count;

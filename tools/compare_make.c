@@ -91,13 +91,13 @@ static exit_code calibrate(maker *self, base from)
         DYNQ_OK) {
         return fail(self, &error, NULL);
     }
+    const calibration_target target = {.calibration = self->calibrations[from]};
     command_progress progress =
         command_progress_begin("Calibrating", PROGRESS_STEPS, all->call->common.quiet);
-    const exit_code code =
-        data != NULL
-            ? calibration_file(all->call, data, self->models[from], self->calibrations[from],
-                               progress_advance, &progress, &all->calibrated)
-            : calibrate_held_out(self, from, &progress);
+    const exit_code code = data != NULL
+                               ? calibration_file(all->call, data, self->models[from], &target,
+                                                  progress_advance, &progress, &all->calibrated)
+                               : calibrate_held_out(self, from, &progress);
     command_progress_end(&progress);
     return code;
 }

@@ -42,3 +42,12 @@ const dynq_engine *engine_table(const engine_choice *choice)
 {
     return choice->engine != NULL ? choice->engine() : NULL;
 }
+
+const dynq_algebra *engine_algebra(void)
+{
+#ifdef DYNQ_HAVE_OPENBLAS
+    return dynq_openblas_algebra();
+#else
+    return NULL;
+#endif
+}

@@ -3,6 +3,7 @@
 #define DYNQ_TOOLS_ENGINES_H
 
 #include <dynq/engine.h>
+#include <dynq/second_moments.h>
 #include <stddef.h>
 
 typedef struct engine_choice {
@@ -18,5 +19,7 @@ const engine_choice *engine_find(const char *name);
 /* The table of a choice for dynq_session_options.engine: NULL for native. The choice must be
  * built. */
 const dynq_engine *engine_table(const engine_choice *choice);
+/* Cholesky factors for error-feedback rounding; NULL: this build has none. */
+const dynq_algebra *engine_algebra(void);
 
 #endif

@@ -122,6 +122,11 @@ static const option_entry entries[] = {
      .offset = offsetof(quantize_options, correct_bias),
      .help = "take the mean error of quantized weights, over the inputs of the calibration, away "
              "from the biases"},
+    {.name = "feedback",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(quantize_options, feedback),
+     .help = "round weights one input after the other so that the next make up for the error "
+             "(GPTQ), which needs --calibration-data; the same machine makes the same file"},
     {.name = "smooth",
      .kind = OPTION_STRING,
      .offset = offsetof(quantize_options, smooth),
@@ -193,6 +198,7 @@ static dynq_quantize_options wanted_options(const quantize_options *options, con
         .clip_ranges = on_if(options->clip_ranges),
         .clip_method = (dynq_calibration_method)options->clip_ranges,
         .correct_bias = on_if(options->correct_bias),
+        .feedback = on_if(options->feedback),
         .rules = set->rules,
         .rule_count = set->count,
         .weights = (dynq_format)(options->weights + DYNQ_FORMAT_FP32 - 1),
@@ -238,6 +244,7 @@ static exit_code run(const command_call *call)
         code = quantize(call, &job);
     }
     dynq_calibration_free(job.calibration);
+    dynq_second_moments_free(job.moments);
     dynq_model_free(job.model);
     rule_set_free(&set);
     return code;
@@ -252,7 +259,7 @@ const command command_quantize = {
                    "while the model runs "
                    "(dynamic) or from a calibration (static). Tables of embeddings get one scale "
                    "per row, attention computes in INT8. Remedies against the error are "
-                   "--clip-weights, --clip-ranges, --correct-bias and --smooth.",
+                   "--clip-weights, --clip-ranges, --correct-bias, --feedback and --smooth.",
     .example = "dynq quantize mlp.safetensors -o mlp-int8.safetensors --rule 'logits=fp32'",
     .native = 1,
     .entries = entries,

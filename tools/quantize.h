@@ -15,7 +15,7 @@ typedef struct quantize_options {
     const char *smooth; /* NULL: not wanted */
     const char *rules_file;
     int ranges, granularity, scheme, method, weight_granularity, clip_weights, clip_ranges,
-        correct_bias, weights, levels, table, simulate;
+        correct_bias, feedback, weights, levels, table, simulate;
     double percentile;
     uint64_t clusters;
     option_list rules;
@@ -37,6 +37,7 @@ void rule_set_free(rule_set *set);
 typedef struct quantize_job {
     dynq_model *model; /* FP32, smoothed where that is wanted */
     dynq_calibration *calibration;
+    dynq_second_moments *moments;
     dynq_quantize_options wanted;
     double alpha; /* of smoothing; 0: searched */
 } quantize_job;

@@ -2,6 +2,7 @@
 #include "tools/quantize.h"
 
 #include "tools/calibration_file.h"
+#include "tools/engines.h"
 #include "tools/output.h"
 
 #include <dynq/smooth.h>
@@ -50,24 +51,38 @@ static void advance(void *context, double share)
     command_progress_update(context, (uint64_t)(share * PROGRESS_STEPS));
 }
 
-/* Measures job->model on --calibration-data. */
-static exit_code measure(const command_call *call, quantize_job *job)
+/* Measures job->model on --calibration-data: a calibration, second moments, or both. */
+static exit_code measure(const command_call *call, quantize_job *job, int calibration, int moments)
 {
     const quantize_options *options = call->options;
     dynq_error error = {0};
     size_t count = 0;
     dynq_calibration_free(job->calibration);
     job->calibration = NULL;
-    const dynq_status status = dynq_calibration_create(job->model, NULL, &job->calibration, &error);
-    if (status != DYNQ_OK) {
-        return command_fail_status(call->command, status, &error, call->arguments[0]);
+    if (calibration) {
+        const dynq_status status =
+            dynq_calibration_create(job->model, NULL, &job->calibration, &error);
+        if (status != DYNQ_OK) {
+            return command_fail_status(call->command, status, &error, call->arguments[0]);
+        }
     }
+    const calibration_target target = {.calibration = job->calibration,
+                                       .moments = moments ? &job->moments : NULL};
     command_progress progress =
         command_progress_begin("calibrating", PROGRESS_STEPS, call->common.quiet);
-    const exit_code code = calibration_file(call, options->calibration_data, job->model,
-                                            job->calibration, advance, &progress, &count);
+    const exit_code code = calibration_file(call, options->calibration_data, job->model, &target,
+                                            advance, &progress, &count);
     command_progress_end(&progress);
     return code;
+}
+
+/* What quantizing wants of linear node `index` that gets other weights than FP32; 0: it is none. */
+static int resolve(const quantize_job *job, size_t index, dynq_quantize_rule *wish)
+{
+    dynq_node_info node = {.size = sizeof node};
+    return dynq_model_node(job->model, index, &node) == DYNQ_OK && node.op == DYNQ_OP_LINEAR &&
+           dynq_quantize_resolve(job->model, &job->wanted, index, wish, NULL) == DYNQ_OK &&
+           wish->weights != DYNQ_FORMAT_FP32;
 }
 
 /* What of job->wanted needs a calibration, NULL for nothing. A rule that is wrong is left for
@@ -76,11 +91,8 @@ static const char *needs_calibration(const quantize_job *job)
 {
     const char *need = NULL;
     for (size_t i = 0; i < dynq_model_node_count(job->model) && need == NULL; i++) {
-        dynq_node_info node = {.size = sizeof node};
         dynq_quantize_rule wish = {0};
-        if (dynq_model_node(job->model, i, &node) != DYNQ_OK || node.op != DYNQ_OP_LINEAR ||
-            dynq_quantize_resolve(job->model, &job->wanted, i, &wish, NULL) != DYNQ_OK ||
-            wish.weights == DYNQ_FORMAT_FP32) {
+        if (!resolve(job, i, &wish)) {
             continue;
         }
         const int ranges =
@@ -98,12 +110,22 @@ static const char *needs_calibration(const quantize_job *job)
 static int calibration_helps(const quantize_job *job)
 {
     for (size_t i = 0; i < dynq_model_node_count(job->model); i++) {
-        dynq_node_info node = {.size = sizeof node};
         dynq_quantize_rule wish = {0};
-        if (dynq_model_node(job->model, i, &node) == DYNQ_OK && node.op == DYNQ_OP_LINEAR &&
-            dynq_quantize_resolve(job->model, &job->wanted, i, &wish, NULL) == DYNQ_OK &&
-            dynq_format_bits(wish.weights) <= 8 &&
+        if (resolve(job, i, &wish) && dynq_format_bits(wish.weights) <= 8 &&
             (wish.clip_weights == DYNQ_SWITCH_ON || wish.levels == DYNQ_LEVELS_CLUSTERS)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Whether weights in codes are rounded with error feedback. */
+static int needs_moments(const quantize_job *job)
+{
+    for (size_t i = 0; i < dynq_model_node_count(job->model); i++) {
+        dynq_quantize_rule wish = {0};
+        if (resolve(job, i, &wish) && wish.feedback == DYNQ_SWITCH_ON &&
+            wish.weights >= DYNQ_FORMAT_INT16) {
             return 1;
         }
     }
@@ -176,6 +198,26 @@ static exit_code check_sources(const command_call *call, const char *need)
     return EXIT_CODE_DONE;
 }
 
+static exit_code check_feedback(const command_call *call)
+{
+    const quantize_options *options = call->options;
+    if (engine_algebra() == NULL) {
+        return command_fail(call->command, EXIT_CODE_USAGE,
+                            "error feedback needs OpenBLAS, which this build of dynq lacks");
+    }
+    if (options->calibration_data == NULL) {
+        return command_fail(call->command, EXIT_CODE_USAGE,
+                            "error feedback needs --calibration-data X: how inputs go together is "
+                            "more than a calibration file holds");
+    }
+    if (options->smooth != NULL && !calibration_file_again(options->calibration_data)) {
+        return command_fail(call->command, EXIT_CODE_USAGE,
+                            "--calibration-data: with --smooth it is read twice: give a file, not "
+                            "a pipe");
+    }
+    return EXIT_CODE_DONE;
+}
+
 /* A calibration of the model before smoothing says nothing of the smoothed one. Where the data can
  * only be read once, or is not there, what only helps is done without. */
 static int measured_anew(const quantize_options *options, int used)
@@ -184,31 +226,45 @@ static int measured_anew(const quantize_options *options, int used)
            calibration_file_again(options->calibration_data);
 }
 
+/* Opens or measures, smooths, and measures the smoothed model. */
+static exit_code gather(const command_call *call, quantize_job *job, int used, int moments)
+{
+    const quantize_options *options = call->options;
+    const int smoothed = options->smooth != NULL;
+    exit_code code = options->calibration != NULL
+                         ? open_calibration(call, job)
+                         : measure(call, job, used || smoothed, moments && !smoothed);
+    if (code == EXIT_CODE_DONE && smoothed) {
+        code = smooth(call, job);
+        const int anew = measured_anew(options, used);
+        if (code == EXIT_CODE_DONE && (anew || moments)) {
+            code = measure(call, job, anew, moments);
+        }
+    }
+    return code;
+}
+
 exit_code quantize_prepare(const command_call *call, quantize_job *job)
 {
     const quantize_options *options = call->options;
     const char *need = needs_calibration(job);
+    const int moments = needs_moments(job);
     exit_code code = read_alpha(call, &job->alpha);
     if (code == EXIT_CODE_DONE) {
         code = check_sources(call, need);
     }
+    if (code == EXIT_CODE_DONE && moments) {
+        code = check_feedback(call);
+    }
     const int given = options->calibration != NULL || options->calibration_data != NULL;
     const int used = need != NULL || (given && calibration_helps(job));
-    if (code != EXIT_CODE_DONE || (!used && options->smooth == NULL)) {
+    if (code != EXIT_CODE_DONE || (!used && !moments && options->smooth == NULL)) {
         return code;
     }
-    if (options->calibration != NULL) {
-        code = open_calibration(call, job);
-    } else {
-        code = measure(call, job);
-    }
-    if (code == EXIT_CODE_DONE && options->smooth != NULL) {
-        code = smooth(call, job);
-        if (code == EXIT_CODE_DONE && measured_anew(options, used)) {
-            code = measure(call, job);
-        }
-    }
+    code = gather(call, job, used, moments);
     job->wanted.calibration =
         used && (options->smooth == NULL || measured_anew(options, used)) ? job->calibration : NULL;
+    job->wanted.moments = job->moments;
+    job->wanted.algebra = moments ? engine_algebra() : NULL;
     return code;
 }
