@@ -10,7 +10,7 @@
 #define CODES_FEW_ROWS 3 /* up to here memory is what a product waits for */
 
 enum {
-    CODES_INPUTS = 512,   /* at most at a time: 32 KiB of weights */
+    CODES_INPUTS = 256,   /* at most at a time: 16 KiB of weights, half of an L1 */
     CODES_HEAD = 64,      /* bytes of a group before its codes: 16 factors, ... */
     CODES_HEAD_SUMS = 32, /* ... from here on 16 sums */
     CODES_LEVELS = 16     /* that a shuffle chooses from */
