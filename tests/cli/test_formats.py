@@ -1,4 +1,4 @@
-"""`dynq formats`: numbers, output in every form, its page, and files that are not as they should be."""
+"""`dynq formats`: numbers, output in every form, its page, and bad files."""
 
 import csv
 import io
@@ -121,7 +121,8 @@ class Formats(CommandTest):
     def test_text_fits_a_page(self):
         encoder = self.path("encoder")
         write_encoder(encoder)
-        for options in [[self.model], [self.data], [encoder, "--tensor", "words"], [self.model, "-f", "md"]]:
+        for options in [[self.model], [self.data], [encoder, "--tensor", "words"],
+                        [self.model, "-f", "md"]]:
             text = self.succeed("formats", *options).stdout
             for line in text.splitlines():
                 self.assertLessEqual(len(line), 80, line)
@@ -173,7 +174,8 @@ class FormatsPage(test_page.PageTest):
         parser.feed(text)
         parser.close()
         self.assertEqual(parser.open, [])
-        for word in ["<script", "http:", "https:", "src=", "@import", "url(", "nan", ">inf", "\"inf"]:
+        for word in ["<script", "http:", "https:", "src=", "@import", "url(", "nan", ">inf",
+                     "\"inf"]:
             self.assertNotIn(word, text)
         plots = re.findall(r"<svg.*?</svg>", text, re.S)
         for plot in plots:
