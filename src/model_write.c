@@ -1,4 +1,16 @@
-/* Saving models. */
+/* Saving models. Beside "bias" [n], and "column_scale" [n] where smoothing was, a linear layer NAME
+ * has these tensors, with panels = ceil(n / 16) as kernels/README.md shows them:
+ *
+ *     FP32                  NAME.weight F32 [n][k]
+ *     FP16                  NAME.weight F16 [panels][k][16]
+ *     BF16                  NAME.weight BF16 [panels][ceil(k / 2)][16][2]
+ *     INT16                 NAME.weight I16 [panels][ceil(k / 2)][16][2], weight_scale F32 [n]
+ *     INT8                  NAME.weight I8 [panels][kpad / 4][16][4], weight_scale F32 [n],
+ *                           weight_sum I32 [n]
+ *     INT4, INT2, groups    NAME.weight U8 [panels][bytes of a panel], weight_scale F32 [n]
+ *       without groups      weight_sum I32 [n]
+ *       INT4, INT2          weight_levels I8 [1 or panels][16 or 4]
+ */
 #include "src/error.h"
 #include "src/model.h"
 #include "src/model_json.h"

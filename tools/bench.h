@@ -34,9 +34,10 @@ typedef struct bench_line {
     const dynq_engine *table;
     dynq_model *model; /* borrowed */
     dynq_precision precision;
-    const char *ranges; /* "dynamic", "static", "mixed"; NULL in FP32 */
-    int dequantized;    /* FP32 on the dequantized weights of an INT8 file */
-    int tone;           /* of its bars */
+    const char *weights; /* format of its layers; FP32 where it is dequantized; "mixed" */
+    const char *ranges;  /* "dynamic", "static", "mixed"; NULL in FP32 */
+    int dequantized;     /* FP32 on the dequantized weights of an INT8 file */
+    int tone;            /* of its bars */
 } bench_line;
 
 /* A line at one point and number of threads. */

@@ -46,16 +46,13 @@ static const char *weights_of(const dynq_model *model, int fp32)
 
 static void name_line(bench_line *line)
 {
-    const char *weights = weights_of(line->model, line->ranges == NULL && !line->dequantized);
-    if (line->ranges != NULL) {
-        snprintf(line->name, sizeof line->name, "%s %s-%s", line->engine,
-                 weights == NULL ? "mixed" : weights, line->ranges);
-    } else if (line->dequantized) {
-        snprintf(line->name, sizeof line->name, "%s fp32 (deq.)", line->engine);
-    } else {
-        snprintf(line->name, sizeof line->name, "%s %s", line->engine,
-                 weights == NULL ? "mixed" : weights);
-    }
+    const char *common = line->dequantized ? "fp32" : weights_of(line->model, line->ranges == NULL);
+    line->weights = common == NULL ? "mixed" : common;
+    snprintf(line->name, sizeof line->name, "%s %s%s%s", line->engine, line->weights,
+             line->ranges != NULL ? "-" : "",
+             line->ranges != NULL ? line->ranges
+             : line->dequantized  ? " (deq.)"
+                                  : "");
 }
 
 static void add_line(bench *self, const engine_choice *choice, dynq_model *model,

@@ -254,6 +254,7 @@ static json_t *run_json(const bench_run *run)
     command_json_set(object, "precision",
                      command_json_string(dynq_precision_name(run->line->precision)));
     command_json_set(object, "ranges", command_json_string(run->line->ranges));
+    command_json_set(object, "weights", command_json_string(run->line->weights));
     command_json_set(object, "dequantized", command_json_boolean(run->line->dequantized));
     set_point(object, run->point);
     command_json_set(object, "threads", command_json_integer(run->threads));

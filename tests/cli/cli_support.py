@@ -103,6 +103,14 @@ def write_pair(path):
     write_model(path, nodes, outputs, {"fc.weight": ([3, 4], floats(12, 4))})
 
 
+def write_wide(path):
+    """x(40) -> fc(18) in FP32: K is enough for a group of 32."""
+    write_model(path, [{"name": "x", "op": "input", "columns": 40},
+                       {"name": "fc", "op": "linear", "inputs": ["x"], "k": 40, "n": 18,
+                        "bias": False, "precision": "fp32"}],
+                [{"name": "y", "node": "fc"}], {"fc.weight": ([18, 40], floats(18 * 40, 5))})
+
+
 def write_encoder(path):
     """ids -> words(50x8) + places(20x8, first 2) -> heads(2, causal) -> mean -> fc(3)."""
     table = {"columns": 8, "precision": "fp32"}

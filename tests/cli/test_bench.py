@@ -63,6 +63,17 @@ class Bench(CommandTest):
             self.assertEqual(run["dequantized"], run["precision"] == "fp32")
             self.assertEqual(run["ranges"], "static" if run["precision"] == "int8" else None)
 
+    def test_formats_of_weights(self):
+        for weights, precisions in [("bf16", {("fp32", "bf16")}),
+                                    ("int16", {("fp32", "fp32"), ("int8", "int16")}),
+                                    ("int4", {("fp32", "fp32"), ("int8", "int4")})]:
+            report = self.bench(self.quantized("--weights", weights), "-b", "4")
+            self.assertEqual({(run["precision"], run["weights"]) for run in report["runs"]},
+                             precisions)
+            native = {run["engine"] for run in report["runs"] if run["weights"] == weights}
+            self.assertIn("native", native)
+            self.assertTrue(weights != "int16" or native == {"native"})
+
     def test_calibration_adds_static_lines(self):
         report = self.bench(self.model, "-b", "4", "--calibration", self.calibrated(),
                             "--engine", "native")

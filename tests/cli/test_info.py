@@ -6,7 +6,7 @@ import json
 import os
 import unittest
 
-from cli_support import CommandTest, run_command, write_encoder
+from cli_support import CommandTest, run_command, write_encoder, write_wide
 
 
 class Model(CommandTest):
@@ -34,6 +34,38 @@ class Model(CommandTest):
         self.assertEqual((fc2["precision"], fc2["range"]), ("fp32", None))
         self.assertEqual(report["file_bytes"], os.path.getsize(path))
         self.assertIs(report["verified"], True)
+
+    def test_formats_of_weights(self):
+        keys = ["precision", "weights", "group", "levels", "table"]
+        for options, expected in [
+                (["fp16"], ["fp32", "fp16", None, None, None]),
+                (["bf16"], ["fp32", "bf16", None, None, None]),
+                (["int16"], ["int16", "int16", None, None, None]),
+                (["int8"], ["int8", "int8", None, None, None]),
+                (["int4"], ["int8", "int4", None, "uniform", "tensor"]),
+                (["int2", "--levels", "clusters"], ["int8", "int2", None, "clusters", "panel"])]:
+            path = self.quantized("--weights", *options)
+            report = self.succeed_json("info", path, "--verify")
+            nodes = {node["name"]: node for node in report["nodes"]}
+            self.assertEqual([nodes["fc1"][key] for key in keys], expected)
+            self.assertEqual([nodes["act"][key] for key in keys[1:]], [None] * 4)
+            self.assertEqual(report["file_bytes"], os.path.getsize(path))
+            text = self.succeed("info", path).stdout
+            self.assertRegex(text, f"fc1 +linear +5x18 +{expected[1]} ")
+            self.assertEqual("levels" in text, expected[3] is not None)
+            for line in text.splitlines():
+                self.assertLessEqual(len(line), 80, line)
+            rows = list(csv.DictReader(io.StringIO(self.succeed("info", path, "-f", "csv").stdout)))
+            self.assertEqual([rows[1][key] for key in keys], [word or "" for word in expected])
+
+    def test_groups(self):
+        path = self.path("wide")
+        write_wide(path)
+        self.succeed("quantize", path, "-o", path, "--weights", "int4", "--weight-granularity",
+                     "group-32", "-q")
+        fc = self.succeed_json("info", path, "--verify")["nodes"][1]
+        self.assertEqual((fc["weights"], fc["group"]), ("int4", 32))
+        self.assertRegex(self.succeed("info", path).stdout, "fc +linear +40x18 +int4/32 ")
 
     def test_text_fits_a_page(self):
         static = self.quantized("--ranges", "static", "--calibration", self.calibrated())

@@ -5,7 +5,7 @@ import os
 import struct
 import unittest
 
-from cli_support import CommandTest, Mlp, read_npy, write_idx_gz, write_npy, write_pair
+from cli_support import CommandTest, Mlp, read_npy, run_command, write_idx_gz, write_npy, write_pair
 
 
 class Run(CommandTest):
@@ -58,6 +58,28 @@ class Run(CommandTest):
                 self.assertEqual(self.run_model(model, "--threads", threads), expected)
             for kernel in kernels:
                 self.assertEqual(self.run_model(model, "--kernel", kernel), expected, kernel)
+
+    def test_halves_are_the_floats_they_stand_for(self):
+        for weights in ["fp16", "bf16"]:
+            halves = self.run_model(self.quantized("--weights", weights))
+            self.assertEqual(self.run_model(self.quantized("--weights", weights, "--simulate",
+                                                           name="rounded")), halves)
+
+    def test_bf16_dot(self):
+        path = self.quantized("--weights", "bf16")
+        message = self.fail_with(2, "run", path, "--input", self.data, "-o", self.path("y.npy"),
+                                 "--kernel", "ref", "--bf16-dot")
+        self.assertIn("kernel 'ref' has no dot product of BF16", message)
+        exact = self.run_model(path)
+        result = run_command("run", path, "--input", self.data, "-o", self.path("y.npy"),
+                             "--bf16-dot")
+        if result.returncode == 0:
+            self.assertEqual(len(self.read_bytes(self.path("y.npy"))), len(exact))
+            for row, values in zip(self.rows, read_npy(self.path("y.npy"))):
+                for expected, value in zip(self.mlp.answer(row), values):
+                    self.assertAlmostEqual(value, expected, delta=0.1)
+        else:
+            self.assertIn("no dot product of BF16", result.stderr)
 
     def test_segments(self):
         model = self.quantized()
