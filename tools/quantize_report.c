@@ -137,6 +137,8 @@ static void set_weights(json_t *node, const node_report *report)
     command_json_set(node, "clip_weights",
                      report->coded ? json_boolean(wish->clip_weights == DYNQ_SWITCH_ON)
                                    : json_null());
+    command_json_set(node, "feedback",
+                     report->coded ? json_boolean(wish->feedback == DYNQ_SWITCH_ON) : json_null());
 }
 
 static json_t *node_json(const node_report *report)

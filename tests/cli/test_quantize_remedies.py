@@ -10,6 +10,10 @@ class Remedies(CommandTest):
         report = self.succeed_json("quantize", self.model, "-o", self.path("out"), *options)
         return report, {node["name"]: node for node in report["nodes"]}
 
+    def has_openblas(self):
+        engines = self.succeed_json("info")["engines"]
+        return [engine["built"] for engine in engines if engine["name"] == "openblas"] == [True]
+
     def calibrate(self):
         path = self.path("cal.json")
         self.succeed("calibrate", self.model, "--data", self.data, "-o", path)
@@ -87,6 +91,37 @@ class Remedies(CommandTest):
         before = self.succeed_json("info", self.model)["parameters"]
         after = self.succeed_json("info", self.path("out"))["parameters"]
         self.assertEqual(after - before, Mlp.classes)  # fc2 had no bias
+
+    def test_feedback(self):
+        if not self.has_openblas():
+            self.refused("this build of dynq lacks", 2, "--feedback", "--calibration-data",
+                         self.data)
+            return
+        options = ["--weights", "int4", "--calibration-data", self.data]
+        self.quantize(*options)
+        plain = self.read_bytes(self.path("out"))
+        _, nodes = self.quantize(*options, "--feedback")
+        self.assertEqual([node["feedback"] for node in nodes.values()], [True, True])
+        self.assertTrue(self.succeed_json("info", self.path("out"), "--verify"))
+        first = self.read_bytes(self.path("out"))
+        self.assertNotEqual(first, plain)
+        self.quantize(*options, "--feedback", "--threads", "2")
+        self.assertEqual(self.read_bytes(self.path("out")), first)
+        self.quantize(*options, "--feedback", "--rule", "*=no-feedback")
+        self.assertEqual(self.read_bytes(self.path("out")), plain)
+        _, nodes = self.quantize(*options, "--rule", "fc1=feedback")
+        self.assertEqual((nodes["fc1"]["feedback"], nodes["fc2"]["feedback"]), (True, False))
+        report, _ = self.quantize(*options, "--feedback", "--smooth", "--correct-bias")
+        self.assertTrue(report["smoothed"])
+
+    def test_feedback_that_is_wrong(self):
+        if not self.has_openblas():
+            return
+        for options in [[], ["--calibration", self.calibrate()]]:
+            self.refused("error feedback needs --calibration-data X", 2, "--feedback", *options)
+        self.refused("read twice", 2, "--feedback", "--smooth", "--calibration-data", "-")
+        write_npy(self.path("wide.npy"), [[1.0] * 6])
+        self.refused("wide.npy", 3, "--feedback", "--calibration-data", self.path("wide.npy"))
 
     def test_rules(self):
         cal = self.calibrate()
