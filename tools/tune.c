@@ -253,6 +253,7 @@ static void release(tuning *self)
         free(self->tries[i].choices);
     }
     dynq_calibration_free(self->calibration);
+    dynq_second_moments_free(self->moments);
     requests_free(&self->x);
     requests_free(&self->sample);
     dynq_model_free(self->result);

@@ -85,10 +85,11 @@ typedef struct tuning {
     model_slot input;
     requests x;
     int32_t *labels;
-    size_t held_out, calibrated; /* requests */
-    evaluate_data data;          /* what models are measured on */
-    requests sample;             /* what nodes are measured on */
-    dynq_calibration *calibration;
+    size_t held_out, calibrated;   /* requests */
+    evaluate_data data;            /* what models are measured on */
+    requests sample;               /* what nodes are measured on */
+    dynq_calibration *calibration; /* NULL: no candidate needs it */
+    dynq_second_moments *moments;  /* the same, of error feedback */
     tune_candidate candidates[TUNE_MOST_CANDIDATES];
     size_t candidate_count;
     tune_node *nodes; /* those with a precision, in the order of the model */
@@ -116,8 +117,12 @@ exit_code tune_read_data(tuning *self);
 /* tune_candidates.c: what --precisions lists; then their models and what nodes have of them. */
 exit_code tune_parse_candidates(tuning *self);
 exit_code tune_make_candidates(tuning *self);
-/* Whether any candidate needs a calibration. */
+/* Whether any candidate needs a calibration, second moments among it. */
 int tune_calibrates(const tuning *self);
+int tune_uses_moments(const tuning *self);
+/* The options for rules. */
+dynq_quantize_options tune_quantize_options(const tuning *self, const dynq_quantize_rule *rules,
+                                            size_t count);
 /* tune_evaluate.c: answers of FP32 and what predictions need of them. */
 exit_code tune_measure_fp32(tuning *self);
 /* The same, of every candidate. */

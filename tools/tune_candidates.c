@@ -2,6 +2,7 @@
 #include "tools/tune.h"
 
 #include "tools/allocate.h"
+#include "tools/engines.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,11 @@ static exit_code parse_values(const tuning *self, tune_candidate *candidate)
         return command_fail(self->call->command, EXIT_CODE_USAGE,
                             "--precisions: '%s' names no precision, such as fp32 or int8",
                             candidate->text);
+    }
+    if (candidate->rule.feedback == DYNQ_SWITCH_ON && engine_algebra() == NULL) {
+        return command_fail(self->call->command, EXIT_CODE_USAGE,
+                            "--precisions: error feedback needs OpenBLAS, which this build of dynq "
+                            "lacks");
     }
     return EXIT_CODE_DONE;
 }
@@ -56,15 +62,35 @@ exit_code tune_parse_candidates(tuning *self)
     return code;
 }
 
-int tune_calibrates(const tuning *self)
+int tune_uses_moments(const tuning *self)
 {
     int found = 0;
+    for (size_t i = 0; i < self->candidate_count; i++) {
+        found |= self->candidates[i].rule.feedback == DYNQ_SWITCH_ON;
+    }
+    return found;
+}
+
+int tune_calibrates(const tuning *self)
+{
+    int found = tune_uses_moments(self);
     for (size_t i = 0; i < self->candidate_count; i++) {
         const dynq_quantize_rule *rule = &self->candidates[i].rule;
         found |= rule->range == DYNQ_RANGE_STATIC || rule->clip_ranges == DYNQ_SWITCH_ON ||
                  rule->correct_bias == DYNQ_SWITCH_ON;
     }
     return found;
+}
+
+dynq_quantize_options tune_quantize_options(const tuning *self, const dynq_quantize_rule *rules,
+                                            size_t count)
+{
+    return (dynq_quantize_options){.size = sizeof(dynq_quantize_options),
+                                   .calibration = self->calibration,
+                                   .moments = self->moments,
+                                   .algebra = self->moments != NULL ? engine_algebra() : NULL,
+                                   .rules = rules,
+                                   .rule_count = count};
 }
 
 static dynq_node_info node_of(const dynq_model *model, size_t index)
@@ -135,10 +161,7 @@ static void take_choices(tuning *self, size_t candidate, const int *refused)
 static dynq_status quantize(const tuning *self, const dynq_quantize_rule *rules, size_t count,
                             dynq_model **model, dynq_error *error)
 {
-    const dynq_quantize_options options = {.size = sizeof options,
-                                           .calibration = self->calibration,
-                                           .rules = rules,
-                                           .rule_count = count};
+    const dynq_quantize_options options = tune_quantize_options(self, rules, count);
     return dynq_quantize(self->model, &options, model, error);
 }
 

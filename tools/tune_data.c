@@ -65,6 +65,30 @@ static void advance(void *context, double share)
     command_progress_update(context, (uint64_t)(share * PROGRESS_STEPS));
 }
 
+/* The requests that were held out. */
+static dynq_status calibrate_held_out(tuning *self, const calibration_target *target,
+                                      command_progress *progress, dynq_error *error)
+{
+    calibration_feed feed = {0};
+    const size_t most = calibration_call(self->model);
+    size_t longest = 0;
+    for (size_t i = 0; i < self->held_out; i++) {
+        const size_t rows = self->x.offsets[i + 1] - self->x.offsets[i];
+        longest = rows > longest ? rows : longest;
+    }
+    dynq_status status =
+        calibration_open(target, self->model, longest, self->call->common.threads, &feed, error);
+    for (size_t first = 0; first < self->held_out && status == DYNQ_OK;) {
+        const size_t left = self->held_out - first, count = left < most ? left : most;
+        status = calibration_add(&feed, &self->x, first, count, first, NULL, error);
+        first += count;
+        advance(progress, (double)first / (double)self->held_out);
+    }
+    calibration_close(&feed);
+    self->calibrated = self->held_out;
+    return status;
+}
+
 static exit_code calibrate(tuning *self)
 {
     const char *path = self->options->calibration_data;
@@ -73,19 +97,16 @@ static exit_code calibrate(tuning *self)
         return command_fail_status(self->call->command, error.status, &error,
                                    self->call->arguments[0]);
     }
+    const calibration_target target = {.calibration = self->calibration,
+                                       .moments = tune_uses_moments(self) ? &self->moments : NULL};
     command_progress progress =
         command_progress_begin("Calibrating", PROGRESS_STEPS, self->call->common.quiet);
     exit_code code = EXIT_CODE_DONE;
     if (path != NULL) {
-        code = calibration_file(self->call, path, self->model, self->calibration, advance,
-                                &progress, &self->calibrated);
-    } else {
-        self->calibrated = self->held_out;
-        if (calibration_run(self->calibration, self->model, &self->x, self->held_out,
-                            self->call->common.threads, advance, &progress, &error) != DYNQ_OK) {
-            code =
-                command_fail_status(self->call->command, error.status, &error, self->options->data);
-        }
+        code = calibration_file(self->call, path, self->model, &target, advance, &progress,
+                                &self->calibrated);
+    } else if (calibrate_held_out(self, &target, &progress, &error) != DYNQ_OK) {
+        code = command_fail_status(self->call->command, error.status, &error, self->options->data);
     }
     command_progress_end(&progress);
     return code;

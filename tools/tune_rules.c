@@ -67,10 +67,7 @@ exit_code tune_quantize(const tuning *self, const size_t *choices, dynq_model **
         status = dynq_quantize_rule_parse(all.texts[i], all.patterns[i], strlen(all.texts[i]) + 1,
                                           &all.rules[i], &error);
     }
-    const dynq_quantize_options options = {.size = sizeof options,
-                                           .calibration = self->calibration,
-                                           .rules = all.rules,
-                                           .rule_count = all.count};
+    const dynq_quantize_options options = tune_quantize_options(self, all.rules, all.count);
     if (status == DYNQ_OK) {
         status = dynq_quantize(self->model, &options, model, &error);
     }
@@ -88,6 +85,9 @@ static void add_heading(const tuning *self, markup *text)
                options->rules_out);
     if (self->calibration != NULL && options->calibration_data != NULL) {
         markup_add(text, " --calibration-data %s", options->calibration_data);
+    } else if (self->moments != NULL) {
+        markup_add(text, " --calibration-data X\n# X: the first %zu requests of %s", self->held_out,
+                   options->data);
     } else if (self->calibration != NULL) {
         markup_add(text, " --calibration CAL\n# CAL: dynq calibrate %s --data %s --rows %zu -o CAL",
                    self->call->arguments[0], options->data, self->held_out);

@@ -211,6 +211,15 @@ class Rules(TuneTest):
                      calibration, "-q")
         self.check_same(self.model, "--calibration", calibration)
 
+    def test_error_feedback_is_made_again(self):
+        wide, other = self.wide(), self.path("other.npy")
+        write_npy(other, [row[:] for row in zip(*[iter(floats(60 * 32, 8))] * 32)])
+        self.tuned("--min-cosine", "0.5", "--minimize", "bytes", "--calibration-data", other, "-o",
+                   self.out, "--rules-out", self.rules, precisions="fp32;int4,row,feedback", **wide)
+        self.assertIn("feedback", self.read_bytes(self.rules).decode())
+        self.check_same(wide["model"], "--calibration-data", other)
+        self.tuned("--min-cosine", "0.5", precisions="int4,row,feedback", **wide)
+
     def test_names_that_look_like_patterns(self):
         names = ["#a*[x]", "a\\?=b"]
         wide = self.wide(names)
