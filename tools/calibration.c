@@ -112,8 +112,8 @@ dynq_status calibration_add(calibration_feed *self, const requests *data, size_t
     return status;
 }
 
-dynq_status calibration_run(dynq_calibration *calibration, dynq_model *model, const requests *data,
-                            size_t count, uint32_t threads,
+dynq_status calibration_run(const calibration_target *target, dynq_model *model,
+                            const requests *data, size_t count, uint32_t threads,
                             void (*advance)(void *context, double share), void *context,
                             dynq_error *error)
 {
@@ -123,9 +123,8 @@ dynq_status calibration_run(dynq_calibration *calibration, dynq_model *model, co
         longest = rows > longest ? rows : longest;
     }
     calibration_feed feed;
-    const calibration_target target = {.calibration = calibration};
     const size_t most = calibration_call(model);
-    dynq_status status = calibration_open(&target, model, longest, threads, &feed, error);
+    dynq_status status = calibration_open(target, model, longest, threads, &feed, error);
     for (size_t first = 0; status == DYNQ_OK && first < count;) {
         const size_t part = count - first < most ? count - first : most;
         status = calibration_add(&feed, data, first, part, first, NULL, error);

@@ -43,11 +43,11 @@ dynq_status calibration_add(calibration_feed *self, const requests *data, size_t
                             size_t count, size_t before, const volatile int *cancel,
                             dynq_error *error);
 
-/* Runs the model in FP32 on the first `count` requests of its only input and adds what its linear
- * layers read. `advance` (may be NULL) is called now and then with the share that is done. On
- * failure part of it may have been added. */
-dynq_status calibration_run(dynq_calibration *calibration, dynq_model *model, const requests *data,
-                            size_t count, uint32_t threads,
+/* Runs the model in FP32 on the first `count` requests of its only input and measures what its
+ * linear layers read. `advance` (may be NULL) is called now and then with the share that is done.
+ * On failure part of it may have been added. */
+dynq_status calibration_run(const calibration_target *target, dynq_model *model,
+                            const requests *data, size_t count, uint32_t threads,
                             void (*advance)(void *context, double share), void *context,
                             dynq_error *error);
 

@@ -5,6 +5,7 @@
 
 #include "tools/calibration.h"
 #include "tools/calibration_file.h"
+#include "tools/engines.h"
 #include "tools/output.h"
 
 /* Progress is counted in thousandths of the work. */
@@ -56,6 +57,7 @@ typedef struct maker {
     comparison *all;
     dynq_model *models[BASES];             /* NULL: not yet */
     dynq_calibration *calibrations[BASES]; /* of each of them; NULL: not yet */
+    dynq_second_moments *moments[BASES];   /* the same, where error feedback is wanted */
     size_t made[COMPARE_MAX_VARIANTS];     /* the variant that a recipe became */
 } maker;
 
@@ -66,15 +68,28 @@ static exit_code fail(const maker *self, const dynq_error *error, const char *pa
 }
 
 /* The requests that were held out of those in memory. */
-static exit_code calibrate_held_out(maker *self, base from, command_progress *progress)
+static exit_code calibrate_held_out(maker *self, base from, const calibration_target *target,
+                                    command_progress *progress)
 {
     comparison *all = self->all;
     dynq_error error = {0};
     const dynq_status status =
-        calibration_run(self->calibrations[from], self->models[from], &all->x, all->held_out,
+        calibration_run(target, self->models[from], &all->x, all->held_out,
                         all->call->common.threads, progress_advance, progress, &error);
     all->calibrated = all->held_out;
     return status == DYNQ_OK ? EXIT_CODE_DONE : fail(self, &error, all->options->data);
+}
+
+/* Whether some variant of that base is rounded with error feedback. */
+static int wants_moments(const maker *self, base from)
+{
+    for (size_t i = 0; i < self->all->recipe_count; i++) {
+        const compare_recipe *recipe = &self->all->recipes[i];
+        if (recipe->feedback && base_of(recipe) == from) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 static exit_code calibrate(maker *self, base from)
@@ -91,13 +106,15 @@ static exit_code calibrate(maker *self, base from)
         DYNQ_OK) {
         return fail(self, &error, NULL);
     }
-    const calibration_target target = {.calibration = self->calibrations[from]};
+    const calibration_target target = {.calibration = self->calibrations[from],
+                                       .moments =
+                                           wants_moments(self, from) ? &self->moments[from] : NULL};
     command_progress progress =
         command_progress_begin("Calibrating", PROGRESS_STEPS, all->call->common.quiet);
     const exit_code code = data != NULL
                                ? calibration_file(all->call, data, self->models[from], &target,
                                                   progress_advance, &progress, &all->calibrated)
-                               : calibrate_held_out(self, from, &progress);
+                               : calibrate_held_out(self, from, &target, &progress);
     command_progress_end(&progress);
     return code;
 }
@@ -108,7 +125,8 @@ static exit_code prepare(maker *self, const compare_recipe *recipe)
     exit_code code = EXIT_CODE_DONE;
     const base from = base_of(recipe);
     const int calibrated = recipe->range == DYNQ_RANGE_STATIC || recipe->clip_ranges ||
-                           recipe->correct_bias || recipe->levels == DYNQ_LEVELS_CLUSTERS;
+                           recipe->correct_bias || recipe->feedback ||
+                           recipe->levels == DYNQ_LEVELS_CLUSTERS;
     if (self->calibrations[BASE_PLAIN] == NULL && (recipe->smooth || calibrated)) {
         code = calibrate(self, BASE_PLAIN);
     }
@@ -191,6 +209,8 @@ static exit_code make_model(maker *self, size_t index, dynq_model **model)
         .table = recipe->table,
         .clusters = recipe->clusters,
         .feedback = on_if(recipe->feedback),
+        .moments = self->moments[base_of(recipe)],
+        .algebra = recipe->feedback ? engine_algebra() : NULL,
         .simulate = on_if(recipe->simulate),
         .twin = find_twin(self, index)};
     dynq_error error = {0};
@@ -218,10 +238,18 @@ exit_code compare_make_variants(comparison *self)
     maker all = {.all = self, .models = {self->models[0]}};
     exit_code code = EXIT_CODE_DONE;
     for (size_t i = 0; i < self->recipe_count && code == EXIT_CODE_DONE; i++) {
+        if (self->recipes[i].feedback && engine_algebra() == NULL) {
+            char name[COMPARE_NAME_SIZE];
+            compare_recipe_name(&self->recipes[i], name);
+            code = command_fail(self->call->command, EXIT_CODE_USAGE,
+                                "--variants: %s needs OpenBLAS, which this build has not", name);
+            break;
+        }
         code = make_one(&all, i);
     }
     for (int from = BASE_PLAIN; from < BASES; from++) {
         dynq_calibration_free(all.calibrations[from]);
+        dynq_second_moments_free(all.moments[from]);
         dynq_model_free(from == BASE_PLAIN ? NULL : all.models[from]);
     }
     return code;
