@@ -30,26 +30,6 @@ LANES_INLINE lanes_s32 codes_look_up(codes_table table, lanes_s32 numbers)
                        _mm256_shuffle_epi8(table, numbers.high)};
 }
 
-/* By arithmetic, as F16C is a feature of its own: a product with 2^112 corrects the exponent and
- * makes subnormals normal, Inf and NaN get all bits of theirs. */
-LANES_INLINE __m256 codes_widen(__m128i halves)
-{
-    const __m256i bits = _mm256_cvtepi16_epi32(halves);
-    const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(0x7FFF));
-    const __m256i special = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x7BFF));
-    const __m256 placed = _mm256_castsi256_ps(_mm256_slli_epi32(magnitude, 13));
-    const __m256 finite = _mm256_mul_ps(placed, _mm256_set1_ps(0x1p112f));
-    const __m256i rest = _mm256_or_si256(_mm256_and_si256(special, _mm256_set1_epi32(0x7F800000)),
-                                         _mm256_andnot_si256(_mm256_set1_epi32(0x7FFFFFFF), bits));
-    return _mm256_or_ps(finite, _mm256_castsi256_ps(rest));
-}
-
-LANES_INLINE lanes_f32 codes_factors(const int8_t *halves)
-{
-    return (lanes_f32){codes_widen(_mm_loadu_si128((const __m128i *)halves)),
-                       codes_widen(_mm_loadu_si128((const __m128i *)(halves + 16)))};
-}
-
 LANES_INLINE lanes_s32 codes_sums(const int8_t *sums)
 {
     return (lanes_s32){_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)sums)),

@@ -29,12 +29,6 @@ LANES_INLINE lanes_s32 codes_look_up(codes_table table, lanes_s32 numbers)
     return _mm512_shuffle_epi8(table, numbers);
 }
 
-/* From sixteen FP16. */
-LANES_INLINE lanes_f32 codes_factors(const int8_t *halves)
-{
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves));
-}
-
 /* From sixteen s16, for codes_times: the upper halves of lanes are zeros. */
 LANES_INLINE lanes_s32 codes_sums(const int8_t *sums)
 {

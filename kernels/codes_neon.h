@@ -42,17 +42,6 @@ LANES_INLINE lanes_s32 codes_look_up(codes_table table, lanes_s32 numbers)
     return numbers;
 }
 
-LANES_INLINE lanes_f32 codes_factors(const int8_t *halves)
-{
-    lanes_f32 factors;
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        const float16x4_t part = vreinterpret_f16_s8(vld1_s8(halves + 8 * i));
-        factors.part[i] = vcvt_f32_f16(part);
-    }
-    return factors;
-}
-
 LANES_INLINE lanes_s32 codes_sums(const int8_t *sums)
 {
     lanes_s32 wide;

@@ -69,7 +69,8 @@ LANES_INLINE void s8_group_end(const int rows, const int panels, const s8_groups
 #pragma GCC unroll 4
     for (int p = 0; p < 4; p++) {
         if (p < panels) {
-            const lanes_f32 factors = codes_factors(head + (size_t)p * s->head_panel);
+            const int8_t *halves = head + (size_t)p * s->head_panel;
+            const lanes_f32 factors = lanes_load_fp16((const uint16_t *)(const void *)halves);
 #pragma GCC unroll 12
             for (int m = 0; m < S8_ROWS; m++) {
                 if (m < rows) {

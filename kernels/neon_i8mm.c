@@ -1,10 +1,10 @@
 /* NEON with USMMLA: 2 rows by 2 columns by 8 inputs, 32 products of bytes, in an instruction. */
 #include "kernels/lanes_neon.h"
+#include "kernels/codes_neon.h"
 #include "kernels/float_lanes.h"
 #include "kernels/row_lanes.h"
 #include "kernels/pool_lanes.h"
 #include "kernels/error_lanes.h"
-#include "kernels/ref_codes.h"
 #include "kernels/table.h"
 
 #include <dynq/cpu.h>
@@ -14,7 +14,76 @@
     1 /* 16 accumulators, and of more rows 6 by 1 panel: 24, of 32 registers */
 #include "kernels/gemm_f32_lanes.h"
 
+/* What attention, weights of codes and weights in groups are multiplied with: one row at a time, as
+ * sums of pairs of rows would have to be taken apart for every group. */
+#define S8_ROWS          6 /* by one panel: 24 sums, 4 weights and a row's codes in 32 registers */
+#define S8_MANY_ROWS     6
+#define S8_SLOW_ROWS     0
+#define S8_COLUMNS       64
+#define CODES_PANELS     1
+#define S8_GROUP_PANELS  1
+#define S8_GROUP_ROWS    3
+#define S8_GROUP_COLUMNS 16
+#define S8_OFFSET        0
+
 typedef uint8x16_t dot_codes;
+
+LANES_INLINE dot_codes dot_broadcast(const uint8_t *q)
+{
+    int32_t bytes;
+    memcpy(&bytes, q, sizeof bytes);
+    return vreinterpretq_u8_s32(vdupq_n_s32(bytes));
+}
+
+LANES_INLINE lanes_s32 dot_weights(const int8_t *w)
+{
+    return lanes_load_s32((const int32_t *)(const void *)w, 16);
+}
+
+LANES_INLINE lanes_s32 dot_add(lanes_s32 acc, dot_codes q, lanes_s32 w)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        acc.part[i] = vusdotq_s32(acc.part[i], q, vreinterpretq_s8_s32(w.part[i]));
+    }
+    return acc;
+}
+
+/* acc + the products of four codes and four weights in each lane. */
+LANES_INLINE lanes_s32 dot_lanes(lanes_s32 acc, lanes_s32 q, lanes_s32 w)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        acc.part[i] = vusdotq_s32(acc.part[i], vreinterpretq_u8_s32(q.part[i]),
+                                  vreinterpretq_s8_s32(w.part[i]));
+    }
+    return acc;
+}
+
+#include "kernels/gemm_s8_lanes.h"
+
+static void s8_tile_rows(size_t rows, const s8_columns *c, size_t row, size_t columns,
+                         const s8_sums *out)
+{
+    switch (rows) {
+    case 1: s8_across(1, 1, 4, c, row, columns, out); break;
+    case 2: s8_across(2, 1, 2, c, row, columns, out); break;
+    case 3: s8_across(3, 1, 1, c, row, columns, out); break;
+    case 4: s8_across(4, 1, 1, c, row, columns, out); break;
+    case 5: s8_across(5, 1, 1, c, row, columns, out); break;
+    default: s8_across(6, 1, 1, c, row, columns, out); break;
+    }
+}
+
+static void s8_group_rows(size_t rows, s8_columns *c, const s8_groups *s, size_t row,
+                          size_t columns)
+{
+    switch (rows) {
+    case 1: s8_group_across(8, 1, 1, c, s, row, columns); break;
+    case 2: s8_group_across(8, 2, 1, c, s, row, columns); break;
+    default: s8_group_across(8, 3, 1, c, s, row, columns); break;
+    }
+}
 
 LANES_INLINE dot_codes dot_load(const uint8_t *q)
 {
@@ -161,12 +230,8 @@ static void tile_block(size_t rows, size_t panels, const dynq_gemm_s8 *gemm, con
 }
 
 /* Four panels at a time stay in the cache while all rows pass. */
-static void gemm_s8(const dynq_gemm_s8 *gemm)
+static void gemm_pairs(const dynq_gemm_s8 *gemm)
 {
-    if (gemm->codes.group != 0 || gemm->codes.bits % 8 != 0) {
-        dynq_ref_gemm_codes(gemm);
-        return;
-    }
     int32_t sums[TILE_ROWS * TILE_COLUMNS];
     for (size_t column = 0; column < gemm->columns; column += TILE_COLUMNS) {
         const size_t columns = lanes_smaller(TILE_COLUMNS, gemm->columns - column);
@@ -179,39 +244,13 @@ static void gemm_s8(const dynq_gemm_s8 *gemm)
     }
 }
 
-/* What attention multiplies with. */
-#define S8_OFFSET 0
-
-LANES_INLINE dot_codes dot_broadcast(const uint8_t *q)
+static void gemm_any(const dynq_gemm_s8 *gemm)
 {
-    int32_t bytes;
-    memcpy(&bytes, q, sizeof bytes);
-    return vreinterpretq_u8_s32(vdupq_n_s32(bytes));
-}
-
-LANES_INLINE lanes_s32 dot_weights(const int8_t *w)
-{
-    return lanes_load_s32((const int32_t *)(const void *)w, 16);
-}
-
-LANES_INLINE lanes_s32 dot_add(lanes_s32 acc, dot_codes q, lanes_s32 w)
-{
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        acc.part[i] = vusdotq_s32(acc.part[i], q, vreinterpretq_s8_s32(w.part[i]));
+    if (s8_has_codes(gemm) || gemm->codes.group != 0) {
+        gemm_s8(gemm);
+    } else {
+        gemm_pairs(gemm);
     }
-    return acc;
-}
-
-/* acc + the products of four codes and four weights in each lane. */
-LANES_INLINE lanes_s32 dot_lanes(lanes_s32 acc, lanes_s32 q, lanes_s32 w)
-{
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        acc.part[i] = vusdotq_s32(acc.part[i], vreinterpretq_u8_s32(q.part[i]),
-                                  vreinterpretq_s8_s32(w.part[i]));
-    }
-    return acc;
 }
 
 #define ATTENTION_GROUPS      1
@@ -236,7 +275,7 @@ LANES_INLINE lanes_s32 probe_dot(lanes_s32 acc, lanes_s32 u8s, lanes_s32 s8s)
 const dynq_kernel dynq_kernel_neon_i8mm = {
     .name = "neon_i8mm",
     .features = DYNQ_CPU_NEON_I8MM,
-    .gemm_s8 = gemm_s8,
+    .gemm_s8 = gemm_any,
     .gemm_f32 = gemm_f32,
     .epilogue_s32 = epilogue_s32,
     .epilogue_f32 = epilogue_f32,
