@@ -15,6 +15,14 @@ from test_page import REPEATED, Balance, overlapping
 OUTCOME = {"error", "sqnr_db", "cosine_mean", "accuracy", "drop", "ms", "weight_bytes"}
 PRECISIONS = "fp32;bf16;int8,row;int4,row"
 
+# What is chosen depends on times, and every kernel has the same answers.
+REPEATED = "DYNQ_TEST_KERNEL" in os.environ
+
+
+def load_tests(loader, tests, pattern):
+    return unittest.TestSuite() if REPEATED else tests
+
+
 
 class TuneTest(CommandTest):
     def setUp(self):
