@@ -29,9 +29,10 @@ static const option_entry entries[] = {
      .kind = OPTION_STRING,
      .offset = offsetof(tune_options, precisions),
      .argument = "LIST",
-     .help = "what each node can have: values of `dynq quantize --rule` with semicolons between, "
+     .help = "what each node can have: values of `dynq quantize --rule` with semicolons (and "
+             "spaces) between, "
              "for instance 'fp32;int8,row;int8,static,mse'; with a single one, precision is fixed",
-     .initial = "fp32;bf16;int8,row;int8,segment;int4,row,weights-group-32,clusters;int4,row"},
+     .initial = "fp32; bf16; int8,row; int8,segment; int4,row,weights-group-32,clusters; int4,row"},
     {.name = "max-drop",
      .kind = OPTION_NUMBER,
      .offset = offsetof(tune_options, max_drop),

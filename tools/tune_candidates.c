@@ -38,6 +38,19 @@ static exit_code parse_values(const tuning *self, tune_candidate *candidate)
     return EXIT_CODE_DONE;
 }
 
+/* Without the spaces around it. */
+static char *copy_trimmed(const char *text, size_t length)
+{
+    const size_t skipped = strspn(text, " ") < length ? strspn(text, " ") : length;
+    length -= skipped;
+    while (length > 0 && text[skipped + length - 1] == ' ') {
+        length--;
+    }
+    char *copy = allocate(length + 1, 1);
+    memcpy(copy, text + skipped, length);
+    return copy;
+}
+
 exit_code tune_parse_candidates(tuning *self)
 {
     exit_code code = EXIT_CODE_DONE;
@@ -48,8 +61,7 @@ exit_code tune_parse_candidates(tuning *self)
                                 "--precisions: more than %d; name fewer", TUNE_MOST_CANDIDATES);
         }
         tune_candidate *candidate = &self->candidates[self->candidate_count++];
-        candidate->text = allocate(length + 1, 1);
-        memcpy(candidate->text, next, length);
+        candidate->text = copy_trimmed(next, length);
         for (size_t i = 0; i + 1 < self->candidate_count; i++) {
             if (strcmp(self->candidates[i].text, candidate->text) == 0) {
                 return command_fail(self->call->command, EXIT_CODE_USAGE,

@@ -191,7 +191,7 @@ class Rules(TuneTest):
         self.assertEqual(self.read_bytes(again), self.read_bytes(self.out))
 
     def test_rules_make_the_same_bytes(self):
-        for precisions in [PRECISIONS, "int8,row", "fp32;int4,clusters,table-tensor"]:
+        for precisions in [PRECISIONS, " int8,row ", "fp32 ; int4,clusters,table-tensor"]:
             self.tuned("--min-cosine", "0.5", "--minimize", "bytes", "-o", self.out, "--rules-out",
                        self.rules, precisions=precisions)
             self.check_same(self.model)
