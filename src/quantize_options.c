@@ -239,9 +239,8 @@ static const char *idle_part(const dynq_quantize_rule *rule, bool simulate)
     const bool leveled = dynq_weights_have_levels(rule, simulate);
     return rule->levels > DYNQ_LEVELS_UNIFORM && !leveled ? "levels"
            : rule->table != 0 && !leveled                 ? "tables of levels"
-           : rule->weight_granularity > DYNQ_WEIGHTS_PER_COLUMN && !scaled
-               ? dynq_weight_granularity_name(rule->weight_granularity)
-               : NULL;
+           : rule->weight_granularity > DYNQ_WEIGHTS_PER_COLUMN && !scaled ? "scales"
+                                                                           : NULL;
 }
 
 /* Values that contradict each other within one rule, or that nothing in the model has a use for.

@@ -259,7 +259,7 @@ Test(quantize_formats, what_cannot_be)
          "weights in fp16 have no levels"},
         {{.weights = DYNQ_FORMAT_BF16, .weight_granularity = DYNQ_WEIGHTS_PER_GROUP_32},
          DYNQ_ERR_ARGUMENT,
-         "weights in bf16 have no group-32"},
+         "weights in bf16 have no scales"},
         {{.weights = DYNQ_FORMAT_INT16, .levels = DYNQ_LEVELS_AFFINE, .simulate = on},
          DYNQ_ERR_ARGUMENT,
          "weights in int16 have no levels"},
@@ -290,7 +290,7 @@ Test(quantize_formats, rules_that_contradict_themselves)
         {{.pattern = "fc",
           .precision = DYNQ_PRECISION_FP32,
           .weight_granularity = DYNQ_WEIGHTS_PER_GROUP_64},
-         "rule 'fc': weights in fp32 have no group-64"},
+         "rule 'fc': weights in fp32 have no scales"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         expect_failure((dynq_quantize_options){.rules = &cases[i].rule, .rule_count = 1},
