@@ -62,7 +62,7 @@ static void print_entry(FILE *file, const option_entry *entry, const option_entr
     } else {
         snprintf(left, sizeof left, "  %s--%s %s", letter, entry->name, argument);
     }
-    char right[640];
+    char right[2048];
     const char *many = entry->kind == OPTION_LIST ? " (may be repeated)" : "";
     if (entry->required) {
         snprintf(right, sizeof right, "%s (required)%s", entry->help, many);

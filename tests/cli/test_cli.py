@@ -51,6 +51,11 @@ class Help(CommandTest):
             self.assertIn("(default: %s)" % default, text)
         self.assertIn("(default: 64)", self.succeed("run", "--help").stdout)
 
+    def test_long_help_is_whole(self):
+        text = self.succeed("compare", "--help").stdout
+        self.assertIn("int8-dynamic-row-smooth-bias;", text)
+        self.assertIn("(default: usual)", text)
+
 
 class Usage(CommandTest):
     def test_no_or_unknown_command(self):
