@@ -262,7 +262,7 @@ static pair best_pair(const gaining *self, property what)
             const compare_subject *worse = &self->subjects[w];
             const compare_subject *better = &self->subjects[b];
             if (worse->known && better->known && worse->recipe.format != 0 &&
-                is_remedied(what, &worse->recipe, &better->recipe) &&
+                !worse->recipe.simulate && is_remedied(what, &worse->recipe, &better->recipe) &&
                 is_better_pair(what, &found, worse, better)) {
                 found = (pair){worse, better};
             }
