@@ -102,7 +102,8 @@ static dynq_status check_format(dynq_node *node, dynq_error *error)
                          dynq_precision_name(node->precision));
     }
     const bool coded = dynq_node_table_levels(node) > 0;
-    const bool known = dynq_levels_name(node->weight_levels) != NULL &&
+    const bool known = node->weight_levels != DYNQ_LEVELS_AFFINE &&
+                       dynq_levels_name(node->weight_levels) != NULL &&
                        dynq_table_scope_name(node->table_scope) != NULL;
     const bool none = node->weight_levels == 0 && node->table_scope == 0;
     if (coded ? !known : !none) {

@@ -38,17 +38,17 @@ static const option_entry entries[] = {
      .kind = OPTION_STRING,
      .offset = offsetof(compare_options, variants),
      .argument = "LIST",
-     .help =
-         "what one FP32 model is compared with: names and patterns with commas between, or usual. "
-         "A name is fp16, bf16, or int16, int8, int4 or int2 with -static-max, -entropy, "
-         "-percentile (or -percentile-99.9), -mse or -average, with -dynamic-tensor, -segment "
-         "or -row, or with -simulated (FP32 on rounded weights); then any of -symmetric, "
-         "-weights-tensor, -weights-group-32, -64 or -128 (simulated also -weights-row and "
-         "-weights-element), -log, -clusters (simulated also -clusters-256) and -affine "
-         "(simulated), -table-tensor, -table-panel, -smooth, -clip-weights, -clip-ranges "
-         "(dynamic ranges only), -bias and -feedback, for instance "
-         "int8-dynamic-row-smooth-bias; patterns such as 'int4-*' choose from the usual ones "
-         "and some of every other scheme",
+     .help = "what one FP32 model is compared with: names and patterns with commas between. "
+             "A name is fp16, bf16, or int16, int8, int4 or int2 with -static-max, -entropy, "
+             "-percentile (or -percentile-99.9), -mse or -average, with -dynamic-tensor, -segment "
+             "or -row, or with -simulated (FP32 on rounded weights); then any of -symmetric, "
+             "-weights-tensor, -weights-group-32, -64 or -128 (simulated also -weights-row and "
+             "-weights-element), -log, -clusters (simulated also -clusters-256) and -affine "
+             "(simulated), -table-tensor, -table-panel, -smooth, -clip-weights, -clip-ranges "
+             "(dynamic ranges only), -bias and -feedback, for instance "
+             "int8-dynamic-row-smooth-bias; patterns choose from the usual ones or, like 'int4-*', "
+             "from "
+             "some of every other scheme; usual and all are whole lists",
      .initial = "usual"},
     {.name = "percentile",
      .kind = OPTION_NUMBER,

@@ -44,12 +44,12 @@ int compare_recipe_same_weights(const compare_recipe *a, const compare_recipe *b
 
 /* The variants that are compared unless others are named, in order; NULL past the last. */
 const char *compare_usual_variant(size_t index);
-/* These and all others that patterns choose from. */
-const char *compare_known_variant(size_t index);
+/* Some of every other scheme. */
+const char *compare_further_variant(size_t index);
 
 /* Appends to recipes[*count] what a list such as "usual,int4-*,int8-static-mse-smooth" names:
- * patterns choose from the known variants, in their order; "usual" are those that are compared
- * anyway; nothing comes twice; fp32 is left out.
+ * patterns choose from the usual variants or, where they fit none, from the further ones, in
+ * their order; "usual" and "all" are lists of their own; nothing comes twice; fp32 is left out.
  * Where `percentile` is not 0, it is that of names without one. 0 on an item that names nothing or
  * that has no room left: *bad points to it and *bad_length is its length. */
 int compare_recipe_list(const char *list, double percentile, compare_recipe *recipes, size_t room,

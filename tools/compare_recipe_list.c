@@ -71,11 +71,9 @@ const char *compare_usual_variant(size_t index)
     return index < USUAL_COUNT ? usual_variants[index] : NULL;
 }
 
-const char *compare_known_variant(size_t index)
+const char *compare_further_variant(size_t index)
 {
-    return index < USUAL_COUNT                   ? usual_variants[index]
-           : index < USUAL_COUNT + FURTHER_COUNT ? further_variants[index - USUAL_COUNT]
-                                                 : NULL;
+    return index < FURTHER_COUNT ? further_variants[index] : NULL;
 }
 
 /* Adds a recipe unless it is there. 0: no room. */
@@ -101,32 +99,53 @@ static int add_once(compare_recipe one, double percentile, compare_recipe *recip
     return 1;
 }
 
-static int add_item(const char *item, double percentile, compare_recipe *recipes, size_t room,
-                    size_t *count)
+/* What a list is filled with. */
+typedef struct filling {
+    double percentile; /* of names without one */
+    compare_recipe *recipes;
+    size_t room, *count;
+} filling;
+
+/* Adds those of a list that match; *matched is set if any does. 0: no room. */
+static int add_matching(const char *pattern, const char *(*name_at)(size_t index), int *matched,
+                        const filling *to)
 {
-    compare_recipe one;
-    if (compare_recipe_parse(item, &one)) {
-        return add_once(one, percentile, recipes, room, count);
-    }
-    const int usual = strcmp(item, "usual") == 0;
-    int matched = fnmatch(item, "fp32", 0) == 0;
     const char *name = NULL;
-    for (size_t i = 0; (name = usual ? compare_usual_variant(i) : compare_known_variant(i)) != NULL;
-         i++) {
-        if (usual || fnmatch(item, name, 0) == 0) {
-            matched = 1;
+    for (size_t i = 0; (name = name_at(i)) != NULL; i++) {
+        compare_recipe one;
+        if (fnmatch(pattern, name, 0) == 0) {
+            *matched = 1;
             if (!compare_recipe_parse(name, &one) ||
-                !add_once(one, percentile, recipes, room, count)) {
+                !add_once(one, to->percentile, to->recipes, to->room, to->count)) {
                 return 0;
             }
         }
     }
-    return matched;
+    return 1;
+}
+
+/* Whole schemes beside INT8 are asked for by patterns that fit no usual variant, or by "all". */
+static int add_item(const char *item, const filling *to)
+{
+    compare_recipe one;
+    if (compare_recipe_parse(item, &one)) {
+        return add_once(one, to->percentile, to->recipes, to->room, to->count);
+    }
+    const int all = strcmp(item, "all") == 0;
+    const char *pattern = all || strcmp(item, "usual") == 0 ? "*" : item;
+    int matched = fnmatch(pattern, "fp32", 0) == 0;
+    if (!add_matching(pattern, compare_usual_variant, &matched, to)) {
+        return 0;
+    }
+    return matched && !all
+               ? 1
+               : add_matching(pattern, compare_further_variant, &matched, to) && matched;
 }
 
 int compare_recipe_list(const char *list, double percentile, compare_recipe *recipes, size_t room,
                         size_t *count, const char **bad, size_t *bad_length)
 {
+    const filling to = {percentile, recipes, room, count};
     for (const char *item = list;;) {
         const size_t length = strcspn(item, ",");
         char name[COMPARE_NAME_SIZE];
@@ -136,7 +155,7 @@ int compare_recipe_list(const char *list, double percentile, compare_recipe *rec
             memcpy(name, item, length);
             name[length] = '\0';
         }
-        if (!add_item(name, percentile, recipes, room, count)) {
+        if (!add_item(name, &to)) {
             *bad = item;
             *bad_length = length;
             return 0;

@@ -94,8 +94,8 @@ class CompareLab(CommandTest):
                     "int8-static-max-clip-ranges"]:
             self.assertIn("--variants", self.fail_with(2, *self.arguments(
                 self.write(), "--variants", bad)))
-        many = ",".join("int8-static-percentile-%d" % p for p in range(50, 90))
-        self.assertIn("more than 31", self.fail_with(2, *self.arguments(
+        many = ",".join("int8-static-percentile-%d" % p for p in range(20, 90))
+        self.assertIn("more than 63", self.fail_with(2, *self.arguments(
             self.write(), "--variants", many)))
         model = self.write()
         self.assertIn("one FP32 model", self.fail_with(
