@@ -237,8 +237,8 @@ static const char *idle_part(const dynq_quantize_rule *rule, bool simulate)
 {
     const bool scaled = dynq_precision_of(rule->weights) != DYNQ_PRECISION_FP32;
     const bool leveled = dynq_weights_have_levels(rule, simulate);
-    return rule->levels > DYNQ_LEVELS_UNIFORM && !leveled ? "levels"
-           : rule->table != 0 && !leveled                 ? "tables of levels"
+    return rule->levels > DYNQ_LEVELS_UNIFORM && !leveled                  ? "levels"
+           : rule->table != 0 && !leveled                                  ? "tables of levels"
            : rule->weight_granularity > DYNQ_WEIGHTS_PER_COLUMN && !scaled ? "scales"
                                                                            : NULL;
 }
