@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define TUNE_MOST_CANDIDATES 24
-#define TUNE_MOST_TRIES      6
+#define TUNE_MOST_TRIES      8
 #define TUNE_MOST_PARETO     12
 
 typedef struct tune_options {

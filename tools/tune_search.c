@@ -195,52 +195,120 @@ static int was_tried(const tuning *self, const size_t *choices)
     return 0;
 }
 
-static int any_met(const tuning *self)
+/* What is to be small. Of times the predicted ones, which add up the same measurements for every
+ * assignment; those of whole models were taken minutes apart. */
+static double goal_of(const tuning *self, const size_t *choices, const tune_outcome *measured)
 {
-    int met = 0;
-    for (size_t i = 0; i < self->try_count; i++) {
-        met |= self->tries[i].met;
-    }
-    return met;
+    return self->goal == DYNQ_GOAL_TIME    ? tune_predict(self, choices).ms
+           : self->goal == DYNQ_GOAL_BYTES ? measured->bytes
+                                           : measured->error;
 }
 
-/* The last try that met the targets (each is expected to be cheaper than those that met them
- * before), or the one that missed them by least. */
-static void choose(tuning *self, dynq_model *const *models)
+static int is_better(const tuning *self, const tune_try *one, const tune_try *other)
+{
+    return one->met && other->met ? goal_of(self, one->choices, &one->measured) <=
+                                        goal_of(self, other->choices, &other->measured)
+                                  : one->excess <= other->excess;
+}
+
+/* The try that met the targets at the least cost, or the one that missed them by least. */
+static void choose(tuning *self)
 {
     for (size_t i = 1; i < self->try_count; i++) {
-        self->chosen = self->tries[i].excess <= self->tries[self->chosen].excess ? i : self->chosen;
+        if (is_better(self, &self->tries[i], &self->tries[self->chosen])) {
+            self->chosen = i;
+        }
     }
-    self->result = dynq_model_retain(models[self->chosen]);
+}
+
+/* Every node that can at one precision, the others in FP32; 0: that is no assignment. */
+static int make_alike(const tuning *self, size_t candidate, size_t *choices)
+{
+    for (size_t n = 0; n < self->node_count; n++) {
+        const tune_choice *all = self->nodes[n].choices;
+        size_t c = candidate;
+        if (!all[c].available) {
+            for (c = 0; c < self->candidate_count && !(all[c].available && all[c].exact); c++) {
+            }
+        }
+        if (c == self->candidate_count) {
+            return 0;
+        }
+        choices[n] = c;
+    }
+    return 1;
+}
+
+/* The cheapest precision that meets the targets in all nodes, as was measured, if that is cheaper
+ * than what was chosen: predictions may have thought worse of it. 0: there is none. */
+static int find_alike(const tuning *self, size_t *choices)
+{
+    const tune_try *chosen = &self->tries[self->chosen];
+    double least = chosen->met ? goal_of(self, chosen->choices, &chosen->measured) : INFINITY;
+    size_t found = self->candidate_count;
+    for (size_t c = 0; c < self->candidate_count; c++) {
+        const tune_outcome *measured = &self->candidates[c].measured;
+        if (total_excess(self, measured) <= 0 && make_alike(self, c, choices) &&
+            goal_of(self, choices, measured) < least && !was_tried(self, choices)) {
+            least = goal_of(self, choices, measured);
+            found = c;
+        }
+    }
+    return found < self->candidate_count && make_alike(self, found, choices);
+}
+
+static exit_code try_choices(tuning *self, size_t *choices, dynq_model **models)
+{
+    tune_try *one = &self->tries[self->try_count];
+    *one = (tune_try){.choices = choices, .predicted = tune_predict(self, choices)};
+    one->reachable = total_excess(self, &one->predicted) <= 0;
+    return measure(self, one, &models[self->try_count++]);
+}
+
+/* Tries what is predicted to do best until a measurement says that it does. */
+static exit_code try_predicted(tuning *self, dynq_model **models)
+{
+    int missed = 0;
+    for (int going = 1; going && self->try_count < TUNE_MOST_TRIES - 1;) {
+        size_t *choices = allocate(self->node_count, sizeof *choices);
+        exit_code code = find(self, choices);
+        if (code != EXIT_CODE_DONE || was_tried(self, choices)) {
+            free(choices);
+            return code;
+        }
+        code = try_choices(self, choices, models);
+        if (code != EXIT_CODE_DONE) {
+            return code;
+        }
+        const tune_try *one = &self->tries[self->try_count - 1];
+        missed |= !one->met;
+        if (one->met) {
+            going = !missed && become_bold(self, one);
+        } else {
+            going = one->reachable;
+            become_careful(self, one);
+        }
+    }
+    return EXIT_CODE_DONE;
 }
 
 exit_code tune_search(tuning *self)
 {
     dynq_model *models[TUNE_MOST_TRIES] = {NULL};
-    exit_code code = EXIT_CODE_DONE;
-    int missed = 0;
     self->scales = (tune_scales){1, 1, 1, 1};
-    for (int going = 1; going && code == EXIT_CODE_DONE && self->try_count < TUNE_MOST_TRIES;) {
+    exit_code code = try_predicted(self, models);
+    if (code == EXIT_CODE_DONE) {
+        choose(self);
         size_t *choices = allocate(self->node_count, sizeof *choices);
-        code = find(self, choices);
-        if (code != EXIT_CODE_DONE || was_tried(self, choices)) {
-            free(choices);
-            break;
-        }
-        tune_try *one = &self->tries[self->try_count];
-        *one = (tune_try){.choices = choices, .predicted = tune_predict(self, choices)};
-        one->reachable = total_excess(self, &one->predicted) <= 0;
-        code = measure(self, one, &models[self->try_count++]);
-        missed |= !one->met;
-        if (one->met) {
-            going = !missed && become_bold(self, one);
+        if (find_alike(self, choices)) {
+            code = try_choices(self, choices, models);
+            choose(self);
         } else {
-            going = one->reachable && !any_met(self);
-            become_careful(self, one);
+            free(choices);
         }
     }
     if (code == EXIT_CODE_DONE) {
-        choose(self, models);
+        self->result = dynq_model_retain(models[self->chosen]);
     }
     for (size_t i = 0; i < TUNE_MOST_TRIES; i++) {
         dynq_model_free(models[i]);

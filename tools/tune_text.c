@@ -170,8 +170,8 @@ static void print_lines(const tuning *self)
     print_prose(self, text);
     if (self->try_count > 1) {
         snprintf(text, sizeof text,
-                 "%zu assignments were made and measured; each corrected what was predicted of the "
-                 "next.",
+                 "%zu assignments were made and measured; predictions were corrected by "
+                 "each.",
                  self->try_count);
         print_prose(self, text);
     }

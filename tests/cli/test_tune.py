@@ -147,6 +147,18 @@ class Results(TuneTest):
         for one in report["pareto"]:
             self.assertAlmostEqual(one["accuracy"], 0.9 - one["drop"] / 100, places=9)
 
+    def test_nothing_measured_is_cheaper_than_what_was_chosen(self):
+        """Neither a precision that all nodes share nor a try on the way."""
+        wide = self.wide()
+        labels = self.make_labels(**wide)
+        for limit in range(12):
+            report = self.tuned("--labels", labels, "--max-drop", limit, "--minimize", "bytes",
+                                "--cache", self.cache, **wide)
+            chosen = report["chosen"]["measured"]
+            for one in report["uniform"] + [a_try["measured"] for a_try in report["tries"]]:
+                if one["drop"] <= limit:
+                    self.assertLessEqual(chosen["weight_bytes"], one["weight_bytes"], limit)
+
     def test_every_kind_of_node(self):
         model, data = self.encoder()
         report = self.tuned("--min-cosine", "0.98", "--minimize", "bytes", "-o", self.out,
