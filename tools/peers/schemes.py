@@ -144,25 +144,33 @@ def print_table(schemes):
               f"| {one.mean:.5f} | {one.worst:.4f} | {', '.join(best)} |")
 
 
+def ticks(low, high):
+    """Powers of two from one at or below `low` to one at or above `high`."""
+    return [2.0 ** power for power in range(int(np.floor(np.log2(low))), int(np.ceil(np.log2(high))) + 1)]
+
+
 def draw(schemes, path):
-    """The Pareto picture: error, 1 - mean cosine, against bytes and against time of 128 tokens."""
+    """The Pareto picture, both axes logarithmic: 1 - mean cosine against bytes and against time."""
     shown = [one for one in schemes if one.mean < 1]
     panels = [("MB", lambda s: s.bytes / 1e6), ("time of 128 tokens, FP32 = 1",
                                                 lambda s: s.ms(128) / schemes[0].ms(128))]
     errors = [np.log10(1 - one.mean) for one in shown]
     low, high = np.floor(min(errors)), np.ceil(max(errors))
-    width, height, left, top, gap = 430, 330, 56, 34, 70
-    total = left + 2 * width + gap + 16
-    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {height + 420}" '
+    width, height, left, top, gap = 430, 460, 56, 34, 70
+    total, tall = left + 2 * width + gap + 16, height + 110 + 20 * ((len(shown) + 1) // 2)
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {tall}" '
              'font-family="sans-serif" font-size="12">',
-             f'<rect width="{total}" height="{height + 420}" fill="#fff"/>']
+             f'<rect width="{total}" height="{tall}" fill="#fff"/>']
     for index, (label, cost) in enumerate(panels):
         x0 = left + index * (width + gap)
-        most = 1.05 * max(cost(one) for one in shown)
+        marks = ticks(min(map(cost, shown)), max(map(cost, shown)))
 
-        def place(one, cost=cost, most=most, x0=x0):
+        def across(value, marks=marks, x0=x0):
+            return x0 + width * np.log2(value / marks[0]) / np.log2(marks[-1] / marks[0])
+
+        def place(one, cost=cost, across=across):
             share = (np.log10(1 - one.mean) - low) / (high - low)
-            return x0 + width * cost(one) / most, top + height * (1 - share)
+            return across(cost(one)), top + height * (1 - share)
 
         lines.append(f'<text x="{x0}" y="{top - 14}" font-weight="bold">1 - mean cosine against '
                      f'{label}</text>')
@@ -170,19 +178,20 @@ def draw(schemes, path):
             y = top + height * (1 - (power - low) / (high - low))
             lines.append(f'<path d="M{x0} {y:.1f}h{width}" stroke="#ddd"/>'
                          f'<text x="{x0 - 6}" y="{y + 4:.1f}" text-anchor="end">1e{power}</text>')
-        for share in range(6):
-            x = x0 + width * share / 5
-            lines.append(f'<text x="{x:.1f}" y="{top + height + 18}" text-anchor="middle">'
-                         f'{most * share / 5:.3g}</text>')
+        for mark in marks:
+            lines.append(f'<path d="M{across(mark):.1f} {top}v{height}" stroke="#eee"/>'
+                         f'<text x="{across(mark):.1f}" y="{top + height + 18}" '
+                         f'text-anchor="middle">{mark:g}</text>')
         best = sorted((one for one in shown if is_best(one, shown, cost)), key=cost)
         points = " ".join("%.1f,%.1f" % place(one) for one in best)
         lines.append(f'<polyline points="{points}" fill="none" stroke="#c60" stroke-width="1.5"/>')
-        for one in shown:
+        for one in sorted(shown, key=best.__contains__):
             x, y = place(one)
             colour = "#c60" if one in best else "#579"
-            lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7.5" fill="{colour}"/>'
-                         f'<text x="{x:.1f}" y="{y + 3.5:.1f}" text-anchor="middle" fill="#fff" '
-                         f'font-size="9">{shown.index(one) + 1}</text>')
+            lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="{colour}" '
+                         'fill-opacity=".85"/>'
+                         f'<text x="{x:.1f}" y="{y + 3:.1f}" text-anchor="middle" fill="#fff" '
+                         f'font-size="8.5">{shown.index(one) + 1}</text>')
     for number, one in enumerate(shown):
         x = left + (number % 2) * (width + gap)
         y = top + height + 52 + 20 * (number // 2)
