@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the tests need, builds with warnings as errors, and runs the tests. The last line is
 # "N passed, N failed".
-#   tools/test.sh                  every test, then those of units and of the command (but for the page of
-#                                  compare and the encoder in it) again on every kernel that this CPU
+#   tools/test.sh                  every test, then those of units and of the command (but for pages,
+#                                  the encoder in compare, tune, training and the tour) again on every kernel that this CPU
 #                                  runs, kernels on emulated CPUs, and everything on an emulated aarch64
-#   tools/test.sh --sanitize       every test in a build with AddressSanitizer and UBSan
+#   tools/test.sh --sanitize       every test but the tour of docs/ in a build with AddressSanitizer and
+#                                  UBSan
 #   tools/test.sh --compiler NAME  kernels, units and the command in a build of that compiler, e.g. clang or
 #                                  a path
 # Tests of the published encoder take it from the folder that DYNQ_MINILM names, or else from the cache of
@@ -30,6 +31,7 @@ esac
 if [ -z "$mode" ] && [ "$(uname -m)" = x86_64 ]; then
   packages+=("${aarch64_packages[@]}")
 fi
+[ -z "$mode" ] || export DYNQ_TEST_BUILD=$mode # another than the first
 need "${build_packages[@]}" g++ libcriterion-dev python3 chromium "${packages[@]}"
 
 minilm=${DYNQ_MINILM:-$("$source_root/tools/get-minilm.sh" --cached 2>/dev/null || true)}
