@@ -110,7 +110,7 @@ class Formats(CommandTest):
                 (2, "only be simulated", "--weight-granularity", "row"),
                 (2, "only be simulated", "--weights", "int4", "--levels", "affine"),
                 (2, "weights in int8 have no levels", "--levels", "log"),
-                (2, "weights in fp16 have no group-32", "--weights", "fp16",
+                (2, "weights in fp16 have no scales", "--weights", "fp16",
                  "--weight-granularity", "group-32"),
                 (2, "no levels are clusters", "--clusters", "4"),
                 (2, "2 to 256|256", "--clusters", "300"),
