@@ -352,7 +352,8 @@ Test(smooth, refuses)
     }
     expect_failure(model, calibration, (dynq_smooth_options){.scope = (dynq_scope)9},
                    DYNQ_ERR_ARGUMENT, "scope 9");
-    expect_failure(int8, calibration, (dynq_smooth_options){0}, DYNQ_ERR_ARGUMENT, "quantized already");
+    expect_failure(int8, calibration, (dynq_smooth_options){0}, DYNQ_ERR_ARGUMENT,
+                   "quantized already");
     expect_failure(model, empty, (dynq_smooth_options){0}, DYNQ_ERR_NOT_FOUND, "'x'");
     expect_failure(model, foreign, (dynq_smooth_options){0}, DYNQ_ERR_NOT_FOUND, "'x'");
     expect_failure(NULL, calibration, (dynq_smooth_options){0}, DYNQ_ERR_ARGUMENT, "NULL");
